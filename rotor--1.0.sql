@@ -1,0 +1,630 @@
+-- Assembled from sql/ by the Makefile: change the pieces there, not this file.
+
+-- sql/schema.sql
+
+-- rotor: rotates database credentials.
+\echo Use "CREATE EXTENSION rotor" to load this file. \quit
+
+-- Fails if a schema of this name exists: a database owner could have prepared one.
+CREATE SCHEMA rotor;
+COMMENT ON SCHEMA rotor IS 'rotor: configuration in tables, actions as functions, observation as views';
+
+-- One database of a cluster is rotor's home; anywhere else this is an error with the remedy.
+CREATE FUNCTION rotor.check_home_database() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_check_home_database';
+SELECT rotor.check_home_database();
+DROP FUNCTION rotor.check_home_database();
+
+-- sql/tables.sql
+
+-- Configuration and state. Superusers edit policy, store and target; everything else is written
+-- by rotor's functions and its worker.
+
+CREATE TABLE rotor.policy (
+    name                text COLLATE "C" PRIMARY KEY
+        CONSTRAINT policy_name_is_1_to_128_characters CHECK (length(name) BETWEEN 1 AND 128),
+    type                text NOT NULL DEFAULT 'password'
+        CONSTRAINT policy_type_is_password_hex_or_uuid CHECK (type IN ('password', 'hex', 'uuid')),
+    length              int NOT NULL DEFAULT 32
+        CONSTRAINT policy_length_is_8_to_1024 CHECK (length BETWEEN 8 AND 1024),
+    uppercase           boolean NOT NULL DEFAULT true,
+    lowercase           boolean NOT NULL DEFAULT true,
+    digits              boolean NOT NULL DEFAULT true,
+    symbols             boolean NOT NULL DEFAULT true,
+    exclude             text NOT NULL DEFAULT '',
+    require_each_type   boolean NOT NULL DEFAULT true,
+    rotation_interval   interval
+        CONSTRAINT policy_rotation_interval_is_at_least_a_minute
+        CHECK (rotation_interval >= interval '1 minute'),
+    strategy            text NOT NULL DEFAULT 'staged'
+        CONSTRAINT policy_strategy_is_staged_or_immediate CHECK (strategy IN ('staged', 'immediate')),
+    verification        text NOT NULL DEFAULT 'login'
+        CONSTRAINT policy_verification_is_login_or_verifier CHECK (verification IN ('login', 'verifier')),
+    verify_query        text,
+    verify_database     text,
+    scram_iterations    int
+        CONSTRAINT policy_scram_iterations_is_1_to_10000000
+        CHECK (scram_iterations BETWEEN 1 AND 10000000),
+    valid_until_margin  interval
+        CONSTRAINT policy_valid_until_margin_is_positive CHECK (valid_until_margin > interval '0')
+        CONSTRAINT policy_valid_until_margin_needs_a_rotation_interval
+        CHECK (valid_until_margin IS NULL OR rotation_interval IS NOT NULL),
+    terminate_sessions  boolean NOT NULL DEFAULT false,
+    max_attempts        int NOT NULL DEFAULT 8
+        CONSTRAINT policy_max_attempts_is_1_to_100 CHECK (max_attempts BETWEEN 1 AND 100),
+    backoff             interval NOT NULL DEFAULT '1 second'
+        CONSTRAINT policy_backoff_is_positive CHECK (backoff > interval '0'),
+    backoff_max         interval NOT NULL DEFAULT '10 minutes'
+        CONSTRAINT policy_backoff_max_is_at_least_backoff CHECK (backoff_max >= backoff),
+    description         text
+);
+COMMENT ON TABLE rotor.policy IS 'how a value is generated and when and how it is rotated; written by superusers only, every change is audited';
+COMMENT ON COLUMN rotor.policy.name IS 'name of the policy';
+COMMENT ON COLUMN rotor.policy.type IS 'what is generated: password, hex or uuid';
+COMMENT ON COLUMN rotor.policy.length IS 'characters of a password or hex value, 8 to 1024; even for hex; not used for uuid';
+COMMENT ON COLUMN rotor.policy.uppercase IS 'A to Z may occur';
+COMMENT ON COLUMN rotor.policy.lowercase IS 'a to z may occur';
+COMMENT ON COLUMN rotor.policy.digits IS '0 to 9 may occur';
+COMMENT ON COLUMN rotor.policy.symbols IS 'ASCII punctuation may occur';
+COMMENT ON COLUMN rotor.policy.exclude IS 'characters that must not occur';
+COMMENT ON COLUMN rotor.policy.require_each_type IS 'every class that may occur does occur';
+COMMENT ON COLUMN rotor.policy.rotation_interval IS 'time between rotations, at least a minute; null: only when asked';
+COMMENT ON COLUMN rotor.policy.strategy IS 'staged: answers when the new password is proved, restores the old one if it is refused; immediate: answers when it is set, proves it afterwards';
+COMMENT ON COLUMN rotor.policy.verification IS 'login: the server must ask for the password and accept it; verifier: where pg_hba.conf asks for none, a check of the stored verifier suffices';
+COMMENT ON COLUMN rotor.policy.verify_query IS 'one SELECT that the rotated role must be able to run after its login; null: the login suffices';
+COMMENT ON COLUMN rotor.policy.verify_database IS 'database of the verification login; null: rotor''s own';
+COMMENT ON COLUMN rotor.policy.scram_iterations IS 'PBKDF2 rounds of the verifier, 1 to 10,000,000; null: the server''s default (4096, or scram_iterations from PostgreSQL 16 on)';
+COMMENT ON COLUMN rotor.policy.valid_until_margin IS 'sets VALID UNTIL to the next rotation plus this margin, so that a password dies if rotation ever stops; null: VALID UNTIL is left alone';
+COMMENT ON COLUMN rotor.policy.terminate_sessions IS 'end the role''s other sessions once the new password is proved';
+COMMENT ON COLUMN rotor.policy.max_attempts IS 'attempts of a step before a rotation becomes a dead letter, 1 to 100';
+COMMENT ON COLUMN rotor.policy.backoff IS 'first pause after a transient failure; doubled each time, with full jitter';
+COMMENT ON COLUMN rotor.policy.backoff_max IS 'longest pause between attempts';
+COMMENT ON COLUMN rotor.policy.description IS 'what it is for';
+
+INSERT INTO rotor.policy (name, description) VALUES
+    ('default', '32 characters of every class, rotated when asked');
+INSERT INTO rotor.policy (name, length, rotation_interval, terminate_sessions, description) VALUES
+    ('high', 64, '7 days', true, '64 characters of every class, rotated weekly, old sessions ended');
+INSERT INTO rotor.policy (name, exclude, description) VALUES
+    ('compat', $$!"#$%&'()*+,/:;<=>?@[\]^`{|}$$,
+     'only symbols that stand unquoted in a URI, a connection string, a shell and an INI file: - . _ ~');
+
+CREATE TABLE rotor.store (
+    name        text COLLATE "C" PRIMARY KEY,
+    type        text NOT NULL CONSTRAINT store_type_is_local CHECK (type = 'local'),
+    description text
+);
+COMMENT ON TABLE rotor.store IS 'where secrets are published; every version is sealed in this database first';
+COMMENT ON COLUMN rotor.store.name IS 'name of the store';
+COMMENT ON COLUMN rotor.store.type IS 'local: sealed in this database, the only kind so far';
+COMMENT ON COLUMN rotor.store.description IS 'what it is for';
+INSERT INTO rotor.store VALUES ('local', 'local', 'sealed in this database');
+
+CREATE TABLE rotor.target (
+    name        text COLLATE "C" PRIMARY KEY,
+    type        text NOT NULL CONSTRAINT target_type_is_self CHECK (type = 'self'),
+    host        text,
+    port        int CONSTRAINT target_port_is_1_to_65535 CHECK (port BETWEEN 1 AND 65535),
+    dbname      text,
+    sslmode     text CONSTRAINT target_sslmode_is_one_of_libpq
+        CHECK (sslmode IN ('disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full')),
+    description text
+);
+COMMENT ON TABLE rotor.target IS 'where a credential is valid, and the address that get_secret() and connection_uri() tell applications';
+COMMENT ON COLUMN rotor.target.name IS 'name of the target';
+COMMENT ON COLUMN rotor.target.type IS 'self: this cluster, the only kind so far';
+COMMENT ON COLUMN rotor.target.host IS 'host told to applications; null: the address by which the reader is connected, else localhost';
+COMMENT ON COLUMN rotor.target.port IS 'port told to applications; null: this server''s';
+COMMENT ON COLUMN rotor.target.dbname IS 'database told to applications; null: the one that is read from';
+COMMENT ON COLUMN rotor.target.sslmode IS 'sslmode in connection_uri(); null: prefer';
+COMMENT ON COLUMN rotor.target.description IS 'what it is for';
+INSERT INTO rotor.target (name, type, description) VALUES ('self', 'self', 'this cluster');
+
+CREATE TABLE rotor.secret (
+    id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name              text COLLATE "C" NOT NULL
+        CONSTRAINT secret_name_is_1_to_128_characters CHECK (length(name) BETWEEN 1 AND 128),
+    target            text COLLATE "C" NOT NULL DEFAULT 'self' REFERENCES rotor.target,
+    username          text NOT NULL,
+    role_oid          oid NOT NULL,
+    system_identifier bigint NOT NULL,
+    store             text COLLATE "C" NOT NULL DEFAULT 'local' REFERENCES rotor.store,
+    policy            text COLLATE "C" NOT NULL DEFAULT 'default' REFERENCES rotor.policy ON UPDATE CASCADE,
+    enabled           boolean NOT NULL DEFAULT true,
+    next_rotation     timestamptz,
+    last_rotation     timestamptz,
+    created_at        timestamptz NOT NULL DEFAULT now(),
+    created_by        text NOT NULL,
+    deleted_at        timestamptz
+);
+CREATE UNIQUE INDEX secret_name ON rotor.secret (name) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid) WHERE deleted_at IS NULL;
+CREATE INDEX secret_due ON rotor.secret (next_rotation)
+    WHERE enabled AND deleted_at IS NULL AND next_rotation IS NOT NULL;
+CREATE INDEX secret_policy ON rotor.secret (policy);
+COMMENT ON TABLE rotor.secret IS 'one managed credential; made by manage() or the first rotate()';
+COMMENT ON COLUMN rotor.secret.id IS 'number of the secret';
+COMMENT ON COLUMN rotor.secret.name IS 'name by which functions find it; the role''s name unless manage() said otherwise';
+COMMENT ON COLUMN rotor.secret.target IS 'where the credential is valid';
+COMMENT ON COLUMN rotor.secret.username IS 'the role''s name when it was last seen';
+COMMENT ON COLUMN rotor.secret.role_oid IS 'the role''s oid: a rename is followed';
+COMMENT ON COLUMN rotor.secret.system_identifier IS 'the cluster the oid belongs to';
+COMMENT ON COLUMN rotor.secret.store IS 'where its versions are published';
+COMMENT ON COLUMN rotor.secret.policy IS 'how and when it is rotated';
+COMMENT ON COLUMN rotor.secret.enabled IS 'rotated on schedule; rotate() works either way';
+COMMENT ON COLUMN rotor.secret.next_rotation IS 'due from then on; null: only when asked';
+COMMENT ON COLUMN rotor.secret.last_rotation IS 'end of the last successful rotation';
+COMMENT ON COLUMN rotor.secret.created_at IS 'when it was taken under management';
+COMMENT ON COLUMN rotor.secret.created_by IS 'who took it under management';
+COMMENT ON COLUMN rotor.secret.deleted_at IS 'when management ended; null while it lasts';
+
+CREATE TABLE rotor.data_key (
+    id            uuid PRIMARY KEY,
+    master_key_id text NOT NULL,
+    wrapped       bytea NOT NULL,
+    check_value   bytea NOT NULL,
+    active        boolean NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX data_key_one_active ON rotor.data_key (active) WHERE active;
+COMMENT ON TABLE rotor.data_key IS 'keys that seal the values, each wrapped by a master key that never enters the database';
+COMMENT ON COLUMN rotor.data_key.id IS 'bound into every value it seals';
+COMMENT ON COLUMN rotor.data_key.master_key_id IS 'the master key that wraps it';
+COMMENT ON COLUMN rotor.data_key.wrapped IS 'the data key under AES-256-GCM';
+COMMENT ON COLUMN rotor.data_key.check_value IS 'tells a wrong master key from damaged data';
+COMMENT ON COLUMN rotor.data_key.active IS 'seals new values';
+COMMENT ON COLUMN rotor.data_key.created_at IS 'when it was made';
+
+CREATE TABLE rotor.version (
+    id          uuid PRIMARY KEY,
+    secret_id   bigint NOT NULL REFERENCES rotor.secret,
+    stage       text COLLATE "C" CONSTRAINT version_stage_is_pending_current_or_previous
+        CHECK (stage IN ('pending', 'current', 'previous')),
+    key_id      uuid NOT NULL REFERENCES rotor.data_key,
+    sealed      bytea NOT NULL,
+    fingerprint bytea,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    set_at      timestamptz,
+    verified_at timestamptz
+);
+CREATE UNIQUE INDEX version_stage ON rotor.version (secret_id, stage) WHERE stage IS NOT NULL;
+CREATE INDEX version_secret ON rotor.version (secret_id, created_at);
+COMMENT ON TABLE rotor.version IS 'one value of a secret, sealed (AES-256-GCM; secret, version and key are bound into it)';
+COMMENT ON COLUMN rotor.version.id IS 'the version''s uuid';
+COMMENT ON COLUMN rotor.version.secret_id IS 'whose value it is';
+COMMENT ON COLUMN rotor.version.stage IS 'pending, current or previous; null: none of them any more';
+COMMENT ON COLUMN rotor.version.key_id IS 'the data key that opens it';
+COMMENT ON COLUMN rotor.version.sealed IS 'the sealed value';
+COMMENT ON COLUMN rotor.version.fingerprint IS 'SHA-256 of the verifier that the role was given for it; null: never set';
+COMMENT ON COLUMN rotor.version.created_at IS 'when it was generated';
+COMMENT ON COLUMN rotor.version.set_at IS 'when the role was given it';
+COMMENT ON COLUMN rotor.version.verified_at IS 'when a login proved it';
+
+CREATE TABLE rotor.rotation (
+    id                 uuid PRIMARY KEY,
+    secret_id          bigint NOT NULL REFERENCES rotor.secret,
+    version_id         uuid REFERENCES rotor.version,
+    trigger            text NOT NULL CONSTRAINT rotation_trigger_is_manual_schedule_or_rollback
+        CHECK (trigger IN ('manual', 'schedule', 'rollback')),
+    strategy           text NOT NULL CONSTRAINT rotation_strategy_is_staged_or_immediate
+        CHECK (strategy IN ('staged', 'immediate')),
+    step               text NOT NULL,
+    status             text NOT NULL CONSTRAINT rotation_status_is_known
+        CHECK (status IN ('pending', 'in_progress', 'verifying', 'success', 'failed', 'rolled_back', 'cancelled')),
+    attempt            int NOT NULL DEFAULT 0,
+    next_attempt_at    timestamptz,
+    dead_letter        boolean NOT NULL DEFAULT false,
+    outcome            text,
+    error_code         text,
+    error_message      text,
+    note               text,
+    reason             text,
+    terminate_sessions boolean NOT NULL DEFAULT false,
+    requested_by       text NOT NULL,
+    session_user_name  text,
+    client_addr        inet,
+    queued_at          timestamptz NOT NULL DEFAULT now(),
+    started_at         timestamptz,
+    finished_at        timestamptz,
+    duration           interval GENERATED ALWAYS AS (finished_at - started_at) STORED,
+    create_ms          float8,
+    set_ms             float8,
+    test_ms            float8,
+    finish_ms          float8
+);
+CREATE UNIQUE INDEX rotation_one_active ON rotor.rotation (secret_id)
+    WHERE status IN ('pending', 'in_progress', 'verifying');
+CREATE INDEX rotation_due ON rotor.rotation (next_attempt_at)
+    WHERE status IN ('pending', 'in_progress', 'verifying');
+CREATE INDEX rotation_secret ON rotor.rotation (secret_id, queued_at);
+CREATE INDEX rotation_dead ON rotor.rotation (secret_id) WHERE dead_letter;
+COMMENT ON TABLE rotor.rotation IS 'one attempt to give a secret a new value; its uuid is the correlation id everywhere';
+COMMENT ON COLUMN rotor.rotation.id IS 'the rotation''s uuid';
+COMMENT ON COLUMN rotor.rotation.secret_id IS 'the secret';
+COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings';
+COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule or rollback';
+COMMENT ON COLUMN rotor.rotation.strategy IS 'staged or immediate';
+COMMENT ON COLUMN rotor.rotation.step IS 'what comes next: create, set, test, finish, undo; done when it is over';
+COMMENT ON COLUMN rotor.rotation.status IS 'pending, in_progress, verifying; then success, failed, rolled_back or cancelled';
+COMMENT ON COLUMN rotor.rotation.attempt IS 'transient failures of the present step so far';
+COMMENT ON COLUMN rotor.rotation.next_attempt_at IS 'not before then; null when it is over';
+COMMENT ON COLUMN rotor.rotation.dead_letter IS 'it gave up and a human should look; requeue() takes it up again';
+COMMENT ON COLUMN rotor.rotation.outcome IS 'class of the last outcome that was not plain success';
+COMMENT ON COLUMN rotor.rotation.error_code IS 'SQLSTATE of the last failure';
+COMMENT ON COLUMN rotor.rotation.error_message IS 'message of the last failure';
+COMMENT ON COLUMN rotor.rotation.note IS 'what else is worth knowing';
+COMMENT ON COLUMN rotor.rotation.reason IS 'the caller''s words';
+COMMENT ON COLUMN rotor.rotation.terminate_sessions IS 'the role''s other sessions are ended after proof';
+COMMENT ON COLUMN rotor.rotation.requested_by IS 'the role that asked';
+COMMENT ON COLUMN rotor.rotation.session_user_name IS 'the session user behind it';
+COMMENT ON COLUMN rotor.rotation.client_addr IS 'from where; null: a local socket or the worker';
+COMMENT ON COLUMN rotor.rotation.queued_at IS 'when it was asked for';
+COMMENT ON COLUMN rotor.rotation.started_at IS 'when the first step began';
+COMMENT ON COLUMN rotor.rotation.finished_at IS 'when it was over';
+COMMENT ON COLUMN rotor.rotation.duration IS 'from start to end';
+COMMENT ON COLUMN rotor.rotation.create_ms IS 'milliseconds of step create, its commit left out';
+COMMENT ON COLUMN rotor.rotation.set_ms IS 'milliseconds of step set, its commit left out';
+COMMENT ON COLUMN rotor.rotation.test_ms IS 'milliseconds of step test';
+COMMENT ON COLUMN rotor.rotation.finish_ms IS 'milliseconds of step finish, its commit left out';
+
+CREATE TABLE rotor.saved_verifier (
+    rotation_id       uuid PRIMARY KEY REFERENCES rotor.rotation,
+    key_id            uuid NOT NULL REFERENCES rotor.data_key,
+    sealed            bytea NOT NULL,
+    version_stage     text,
+    former_current    uuid REFERENCES rotor.version,
+    former_previous   uuid REFERENCES rotor.version
+);
+COMMENT ON TABLE rotor.saved_verifier IS 'what a rotation replaced, sealed, kept until it ends: the way back';
+COMMENT ON COLUMN rotor.saved_verifier.rotation_id IS 'the rotation';
+COMMENT ON COLUMN rotor.saved_verifier.key_id IS 'the data key that opens it';
+COMMENT ON COLUMN rotor.saved_verifier.sealed IS 'the role''s former verifier and VALID UNTIL, sealed';
+COMMENT ON COLUMN rotor.saved_verifier.version_stage IS 'stage that the rotation''s version had';
+COMMENT ON COLUMN rotor.saved_verifier.former_current IS 'version that was current';
+COMMENT ON COLUMN rotor.saved_verifier.former_previous IS 'version that was previous';
+
+CREATE TABLE rotor.access_grant (
+    secret_id  bigint NOT NULL REFERENCES rotor.secret,
+    role_oid   oid NOT NULL,
+    privilege  text NOT NULL CONSTRAINT access_grant_privilege_is_read_rotate_or_manage
+        CHECK (privilege IN ('read', 'rotate', 'manage')),
+    granted_by text NOT NULL,
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (secret_id, role_oid, privilege)
+);
+COMMENT ON TABLE rotor.access_grant IS 'rights on single secrets, given by grant_access()';
+COMMENT ON COLUMN rotor.access_grant.secret_id IS 'the secret';
+COMMENT ON COLUMN rotor.access_grant.role_oid IS 'who has the right';
+COMMENT ON COLUMN rotor.access_grant.privilege IS 'read, rotate or manage (which includes both)';
+COMMENT ON COLUMN rotor.access_grant.granted_by IS 'who gave it';
+COMMENT ON COLUMN rotor.access_grant.granted_at IS 'when';
+
+CREATE TABLE rotor.audit (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor        text NOT NULL,
+    session_user_name text,
+    client_addr  inet,
+    event        text NOT NULL,
+    secret       text,
+    rotation     uuid,
+    version      uuid,
+    result       text NOT NULL,
+    duration_ms  float8,
+    detail       jsonb
+);
+CREATE INDEX audit_at ON rotor.audit (at);
+CREATE INDEX audit_rotation ON rotor.audit (rotation) WHERE rotation IS NOT NULL;
+COMMENT ON TABLE rotor.audit IS 'append-only: who did what to which secret, from where, with what result';
+COMMENT ON COLUMN rotor.audit.id IS 'grows with time';
+COMMENT ON COLUMN rotor.audit.at IS 'when';
+COMMENT ON COLUMN rotor.audit.actor IS 'the role that acted';
+COMMENT ON COLUMN rotor.audit.session_user_name IS 'the session user behind it';
+COMMENT ON COLUMN rotor.audit.client_addr IS 'from where; null: a local socket or the worker';
+COMMENT ON COLUMN rotor.audit.event IS 'what was done';
+COMMENT ON COLUMN rotor.audit.secret IS 'to which secret';
+COMMENT ON COLUMN rotor.audit.rotation IS 'in which rotation';
+COMMENT ON COLUMN rotor.audit.version IS 'with which version';
+COMMENT ON COLUMN rotor.audit.result IS 'ok, or the class of the failure';
+COMMENT ON COLUMN rotor.audit.duration_ms IS 'milliseconds it took';
+COMMENT ON COLUMN rotor.audit.detail IS 'anything else, never a value';
+
+CREATE TABLE rotor.statistics_reset (
+    singleton boolean PRIMARY KEY DEFAULT true
+        CONSTRAINT statistics_reset_has_one_row CHECK (singleton),
+    at        timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE rotor.statistics_reset IS 'from when statistics() counts';
+COMMENT ON COLUMN rotor.statistics_reset.singleton IS 'there is one row';
+COMMENT ON COLUMN rotor.statistics_reset.at IS 'the last reset_statistics(), or the extension''s creation';
+INSERT INTO rotor.statistics_reset DEFAULT VALUES;
+
+-- sql/generate.sql
+
+-- Values out of the server's strong random source. Nothing is stored.
+
+CREATE FUNCTION rotor.generate_password(
+    length int DEFAULT 32, uppercase boolean DEFAULT true, lowercase boolean DEFAULT true,
+    digits boolean DEFAULT true, symbols boolean DEFAULT true, exclude text DEFAULT '',
+    require_each_type boolean DEFAULT true) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rotor_generate_password';
+COMMENT ON FUNCTION rotor.generate_password(int, boolean, boolean, boolean, boolean, text, boolean) IS
+    'a random ASCII password of 8 to 1024 characters, uniform over all that the arguments allow; 22023 for contradictory arguments';
+
+CREATE FUNCTION rotor.generate_password(policy text) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_generate_for_policy';
+COMMENT ON FUNCTION rotor.generate_password(text) IS
+    'a random value as the policy generates it; 42704 for an unknown policy';
+
+CREATE FUNCTION rotor.generate_hex(bytes int DEFAULT 32) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rotor_generate_hex';
+COMMENT ON FUNCTION rotor.generate_hex(int) IS
+    '4 to 512 random bytes as lower-case hexadecimal digits, two for each byte';
+
+CREATE FUNCTION rotor.generate_uuid() RETURNS uuid
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rotor_generate_uuid';
+COMMENT ON FUNCTION rotor.generate_uuid() IS 'a random uuid (RFC 9562, version 4)';
+
+-- sql/secret.sql
+
+-- Reading secrets.
+
+CREATE FUNCTION rotor.get_secret(secret text, stage text DEFAULT 'current') RETURNS jsonb
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_get_secret';
+COMMENT ON FUNCTION rotor.get_secret(text, text) IS
+    'username, password, host, port, dbname, engine, version_id and stages of the version with that stage (current, previous, pending), as the server knows it now, whatever the caller''s snapshot';
+
+CREATE FUNCTION rotor.connection_uri(secret text, dbname text DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_connection_uri';
+COMMENT ON FUNCTION rotor.connection_uri(text, text) IS
+    'libpq URI with the current password, percent-encoded, and sslmode';
+
+CREATE FUNCTION rotor.describe(secret text) RETURNS jsonb
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_describe';
+COMMENT ON FUNCTION rotor.describe(text) IS
+    'versions with their stages and dates, schedule and last rotation; never a value';
+
+-- sql/rotate.sql
+
+-- The main job and what goes with it.
+
+CREATE FUNCTION rotor.rotate(
+    secret text, wait boolean DEFAULT true, strategy text DEFAULT NULL,
+    reason text DEFAULT NULL, terminate_sessions boolean DEFAULT NULL) RETURNS rotor.rotation
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rotate';
+COMMENT ON FUNCTION rotor.rotate(text, boolean, text, text, boolean) IS
+    'gives the secret a new password, proved by a login, and returns the finished rotation; not undone by a rollback of the caller; wait => false queues it in the caller''s transaction';
+
+CREATE FUNCTION rotor.run_due(OUT status text, OUT rotations bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_run_due';
+COMMENT ON FUNCTION rotor.run_due() IS
+    'does every rotation that is due or queued or was left unfinished, and counts them by status; for servers driven by cron or pg_cron';
+
+CREATE FUNCTION rotor.rollback(secret text) RETURNS rotor.rotation
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rollback';
+COMMENT ON FUNCTION rotor.rollback(text) IS
+    'makes the previous version current again, by a rotation of its own; the present one becomes previous';
+
+CREATE FUNCTION rotor.cancel(rotation uuid) RETURNS rotor.rotation
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_cancel';
+COMMENT ON FUNCTION rotor.cancel(uuid) IS
+    'cancels a rotation that has not changed the role yet; 55000 if it has, or is over';
+
+CREATE FUNCTION rotor.requeue(rotation uuid) RETURNS rotor.rotation
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_requeue';
+COMMENT ON FUNCTION rotor.requeue(uuid) IS
+    'takes a dead letter up again where it stopped; queued in the caller''s transaction';
+
+-- sql/admin.sql
+
+-- Managing secrets, rights and keys.
+
+CREATE FUNCTION rotor.manage(
+    secret text, username text DEFAULT NULL, policy text DEFAULT 'default',
+    store text DEFAULT 'local', target text DEFAULT 'self') RETURNS rotor.secret
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_manage';
+COMMENT ON FUNCTION rotor.manage(text, text, text, text, text) IS
+    'takes a role under management, or gives a managed one another policy; the role is not touched; username defaults to the secret''s name';
+
+CREATE FUNCTION rotor.unmanage(secret text) RETURNS rotor.secret
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_unmanage';
+COMMENT ON FUNCTION rotor.unmanage(text) IS
+    'ends the management of a secret; role, password and versions stay, restore() brings it back';
+
+CREATE FUNCTION rotor.restore(secret text) RETURNS rotor.secret
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_restore';
+COMMENT ON FUNCTION rotor.restore(text) IS 'takes up again the management that unmanage() ended';
+
+CREATE FUNCTION rotor.enable(secret text) RETURNS rotor.secret
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_enable';
+COMMENT ON FUNCTION rotor.enable(text) IS 'rotate on schedule again';
+
+CREATE FUNCTION rotor.disable(secret text) RETURNS rotor.secret
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_disable';
+COMMENT ON FUNCTION rotor.disable(text) IS 'do not rotate on schedule; rotate() still works';
+
+CREATE FUNCTION rotor.grant_access(secret text, role regrole, privilege text) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_grant_access';
+COMMENT ON FUNCTION rotor.grant_access(text, regrole, text) IS
+    'gives a role read, rotate or manage on one secret, with USAGE and EXECUTE for it; manage includes read and rotate';
+
+CREATE FUNCTION rotor.revoke_access(secret text, role regrole, privilege text) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_revoke_access';
+COMMENT ON FUNCTION rotor.revoke_access(text, regrole, text) IS
+    'takes a right on one secret back; USAGE and EXECUTE go with the role''s last right';
+
+CREATE FUNCTION rotor.rewrap_keys() RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rewrap_keys';
+COMMENT ON FUNCTION rotor.rewrap_keys() IS
+    'wraps every data key by the newest master key and returns how many were moved; superusers only';
+
+CREATE FUNCTION rotor.reset_statistics() RETURNS timestamptz
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_reset_statistics';
+COMMENT ON FUNCTION rotor.reset_statistics() IS
+    'statistics() counts from now on; nothing is deleted; superusers only';
+
+-- sql/observe.sql
+
+-- Observation: statistics, health and the views. Never a value.
+
+CREATE FUNCTION rotor.statistics() RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'since', s.at,
+        'total', count(r.id),
+        'successes', count(*) FILTER (WHERE r.status = 'success'),
+        'failures', count(*) FILTER (WHERE r.status = 'failed'),
+        'rollbacks', count(*) FILTER (WHERE r.status = 'rolled_back'),
+        'cancelled', count(*) FILTER (WHERE r.status = 'cancelled'),
+        'success_rate', round(count(*) FILTER (WHERE r.status = 'success')::numeric
+            / nullif(count(*) FILTER (WHERE r.status IN ('success', 'failed', 'rolled_back')), 0), 4),
+        'duration_ms', jsonb_build_object(
+            'average', avg(extract(epoch FROM r.duration) * 1000) FILTER (WHERE r.status = 'success'),
+            'p50', percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM r.duration) * 1000)
+                FILTER (WHERE r.status = 'success'),
+            'p95', percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM r.duration) * 1000)
+                FILTER (WHERE r.status = 'success'),
+            'max', max(extract(epoch FROM r.duration) * 1000) FILTER (WHERE r.status = 'success')),
+        'active_rotations', count(*) FILTER (WHERE r.status IN ('pending', 'in_progress', 'verifying')),
+        'dead_letters', count(*) FILTER (WHERE r.dead_letter),
+        'active_schedules', (SELECT count(*) FROM rotor.secret c
+            WHERE c.enabled AND c.deleted_at IS NULL AND c.next_rotation IS NOT NULL))
+    FROM rotor.statistics_reset s
+    LEFT JOIN rotor.rotation r ON r.queued_at >= s.at
+        OR r.status IN ('pending', 'in_progress', 'verifying')
+    GROUP BY s.at
+$$;
+COMMENT ON FUNCTION rotor.statistics() IS
+    'totals, successes, failures, rollbacks, success rate, durations in milliseconds, active rotations and schedules since reset_statistics()';
+
+CREATE FUNCTION rotor.health(
+    OUT check_name text, OUT status text, OUT detail text, OUT hint text) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_health';
+COMMENT ON FUNCTION rotor.health() IS
+    'one row a finding, ok, warning or error, with the remedy; proves the key, on a standby too';
+
+CREATE FUNCTION rotor.transitions(
+    OUT step text, OUT outcome text, OUT next_step text, OUT status text, OUT event text,
+    OUT retry boolean, OUT dead_letter boolean, OUT live text, OUT meaning text) RETURNS SETOF record
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rotor_transitions';
+COMMENT ON FUNCTION rotor.transitions() IS 'the table that decides what follows each outcome of each step';
+
+CREATE VIEW rotor.transitions AS SELECT * FROM rotor.transitions();
+COMMENT ON VIEW rotor.transitions IS 'the table that decides what follows each outcome of each step; live: the password the role accepts afterwards';
+
+CREATE VIEW rotor.secrets AS
+    SELECT s.name AS secret, coalesce(a.rolname::text, s.username) AS role, a.oid IS NOT NULL AS role_exists,
+           s.policy, s.store, s.target, s.enabled,
+           now() - v.set_at AS age, v.id AS version_id, v.verified_at, s.last_rotation, s.next_rotation,
+           l.status AS last_status, l.error_code AS last_error_code, l.error_message AS last_error,
+           l.id AS last_rotation_id, s.created_at, s.created_by
+    FROM rotor.secret s
+    LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid
+    LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
+    LEFT JOIN LATERAL (
+        SELECT r.id, r.status, r.error_code, r.error_message FROM rotor.rotation r
+        WHERE r.secret_id = s.id ORDER BY r.queued_at DESC LIMIT 1) l ON true
+    WHERE s.deleted_at IS NULL;
+COMMENT ON VIEW rotor.secrets IS 'one row a secret: role, policy, store, age of the password, next rotation, last result; never a value';
+
+CREATE VIEW rotor.rotations AS
+    SELECT r.id, s.name AS secret, s.username AS role, r.version_id, r.trigger, r.strategy, r.step, r.status,
+           r.attempt, r.next_attempt_at, r.dead_letter, r.outcome, r.error_code, r.error_message, r.note,
+           r.reason, r.requested_by, r.session_user_name, r.client_addr,
+           r.queued_at, r.started_at, r.finished_at, r.duration,
+           r.create_ms, r.set_ms, r.test_ms, r.finish_ms
+    FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id;
+COMMENT ON VIEW rotor.rotations IS 'history of all rotations, with the time of each step';
+
+CREATE VIEW rotor.dead_letter AS
+    SELECT r.id, s.name AS secret, s.username AS role, r.step, r.attempt, r.outcome, r.error_code,
+           r.error_message, r.note, r.version_id, r.trigger, r.requested_by, r.queued_at, r.finished_at,
+           CASE WHEN r.step = 'test' THEN 'the new password is set and current, but was not proved'
+                WHEN r.step IN ('finish', 'undo') THEN 'the role may not accept the current version'
+                ELSE 'the role still has its former password' END AS state,
+           format('SELECT rotor.requeue(%L)', r.id) AS remedy
+    FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id
+    WHERE r.dead_letter;
+COMMENT ON VIEW rotor.dead_letter IS 'rotations that gave up, with what is needed to act; a later success of the secret or requeue() takes them out';
+
+CREATE VIEW rotor.audit_log AS
+    SELECT id, at, actor, session_user_name AS session_user, client_addr, event, secret, rotation, version, result,
+           duration_ms, detail
+    FROM rotor.audit;
+COMMENT ON VIEW rotor.audit_log IS 'the audit, append-only: who, what, which secret, which rotation, from where, result';
+
+CREATE VIEW rotor.upcoming AS
+    SELECT s.name AS secret, s.username AS role, s.policy,
+           coalesce(r.next_attempt_at, s.next_rotation) AS due_at,
+           coalesce(r.next_attempt_at, s.next_rotation) < now() AS overdue, r.id AS rotation
+    FROM rotor.secret s
+    LEFT JOIN rotor.rotation r ON r.secret_id = s.id AND r.status IN ('pending', 'in_progress', 'verifying')
+    WHERE s.deleted_at IS NULL
+      AND (r.id IS NOT NULL OR (s.enabled AND s.next_rotation IS NOT NULL));
+COMMENT ON VIEW rotor.upcoming IS 'what is due when: scheduled, queued and waiting for another attempt';
+
+CREATE VIEW rotor.coverage AS
+    SELECT a.rolname AS role, s.name AS secret, s.id IS NOT NULL AS managed, a.rolsuper AS superuser,
+           a.rolreplication AS replication,
+           CASE WHEN a.rolpassword IS NULL THEN 'none'
+                WHEN a.rolpassword LIKE 'SCRAM-SHA-256$%' THEN 'scram-sha-256'
+                WHEN a.rolpassword LIKE 'md5%' THEN 'md5' ELSE 'unknown' END AS password_type,
+           CASE WHEN a.rolpassword LIKE 'SCRAM-SHA-256$%'
+                THEN substring(a.rolpassword FROM '^SCRAM-SHA-256\$([0-9]+):')::bigint END AS scram_iterations,
+           a.rolvaliduntil AS valid_until, a.rolvaliduntil < now() AS expired,
+           now() - v.set_at AS password_age, s.policy, p.rotation_interval,
+           now() - v.set_at > p.rotation_interval AS overdue,
+           v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8')) AS in_sync
+    FROM pg_catalog.pg_authid a
+    LEFT JOIN rotor.secret s ON s.role_oid = a.oid AND s.target = 'self' AND s.deleted_at IS NULL
+    LEFT JOIN rotor.policy p ON p.name = s.policy
+    LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
+    WHERE a.rolcanlogin;
+COMMENT ON VIEW rotor.coverage IS 'every login role of the cluster: managed or not, kind of verifier, password age against policy, expiry; in_sync: the role still has the verifier rotor gave it';
+
+-- sql/guards.sql
+
+-- What keeps the tables honest, and who may call what.
+
+CREATE FUNCTION rotor.guard_configuration() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_guard_configuration';
+COMMENT ON FUNCTION rotor.guard_configuration() IS
+    'lets superusers only write policy, store and target, refuses contradictory settings, audits the change';
+
+CREATE FUNCTION rotor.guard_audit() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_guard_audit';
+COMMENT ON FUNCTION rotor.guard_audit() IS 'refuses UPDATE, DELETE and TRUNCATE of the audit';
+
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON rotor.policy
+    FOR EACH ROW EXECUTE FUNCTION rotor.guard_configuration();
+CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON rotor.policy
+    FOR EACH STATEMENT EXECUTE FUNCTION rotor.guard_configuration();
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON rotor.store
+    FOR EACH ROW EXECUTE FUNCTION rotor.guard_configuration();
+CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON rotor.store
+    FOR EACH STATEMENT EXECUTE FUNCTION rotor.guard_configuration();
+CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON rotor.target
+    FOR EACH ROW EXECUTE FUNCTION rotor.guard_configuration();
+CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON rotor.target
+    FOR EACH STATEMENT EXECUTE FUNCTION rotor.guard_configuration();
+CREATE TRIGGER guard_change BEFORE UPDATE OR DELETE OR TRUNCATE ON rotor.audit
+    FOR EACH STATEMENT EXECUTE FUNCTION rotor.guard_audit();
+
+-- ALWAYS: session_replication_role = replica does not switch them off.
+ALTER TABLE rotor.policy ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE rotor.policy ENABLE ALWAYS TRIGGER guard_truncate;
+ALTER TABLE rotor.store ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE rotor.store ENABLE ALWAYS TRIGGER guard_truncate;
+ALTER TABLE rotor.target ENABLE ALWAYS TRIGGER guard_row;
+ALTER TABLE rotor.target ENABLE ALWAYS TRIGGER guard_truncate;
+ALTER TABLE rotor.audit ENABLE ALWAYS TRIGGER guard_change;
+
+-- Configuration travels in a dump; sealed values do not.
+SELECT pg_catalog.pg_extension_config_dump('rotor.policy',
+    $$WHERE name NOT IN ('default', 'high', 'compat')$$);
+SELECT pg_catalog.pg_extension_config_dump('rotor.target', $$WHERE name <> 'self'$$);
+SELECT pg_catalog.pg_extension_config_dump('rotor.store', $$WHERE name <> 'local'$$);
+
+REVOKE ALL ON SCHEMA rotor FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA rotor FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rotor FROM PUBLIC;

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that rotor needs and that are missing: deps.sh build [test]
+#
+# Nothing is done, and nothing downloaded, when all are there. A server package that is installed here makes no
+# cluster, and one that is there already is neither upgraded nor restarted.
+set -euo pipefail
+
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+
+# The major version that pg_config speaks of, or Debian's own.
+server_major() {
+    local version
+    version=$("${PG_CONFIG:-pg_config}" --version 2>/dev/null) || version=
+    if [[ $version =~ ^PostgreSQL\ ([0-9]+) ]]; then
+        echo "${BASH_REMATCH[1]}"
+    else
+        echo 15
+    fi
+}
+
+# Is there a whole server with its headers, from whatever source?
+server_is_there() {
+    local config=${PG_CONFIG:-pg_config}
+    [[ -x "$("$config" --bindir 2>/dev/null)/postgres" && -f "$("$config" --pgxs 2>/dev/null)" ]]
+}
+
+wanted_packages() {
+    local part major
+    major=$(server_major)
+    for part in "$@"; do
+        case $part in
+            build)
+                echo build-essential libpq-dev libssl-dev
+                server_is_there || echo "postgresql-$major" "postgresql-server-dev-$major"
+                ;;
+            test)
+                echo clang-format-14 cppcheck libcmocka-dev libipc-run-perl shellcheck
+                # A server that is not Debian's brings its own pgaudit or does without.
+                if ! server_is_there || is_installed "postgresql-$major"; then
+                    echo "postgresql-$major-pgaudit"
+                fi
+                ;;
+            *)
+                echo "deps.sh: unknown part '$part'" >&2
+                return 1
+                ;;
+        esac
+    done
+}
+
+is_installed() {
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# Runs a command as root; main has made sure that this is possible.
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    else
+        sudo -n env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 "$@"
+    fi
+}
+
+# Installing a server package would make a cluster named main and start it. postgresql-common reads this folder.
+no_main_cluster=/etc/postgresql-common/createcluster.d/rotor-no-main-cluster.conf
+
+forbid_main_cluster() {
+    as_root mkdir -p "${no_main_cluster%/*}"
+    echo 'create_main_cluster = false' | as_root tee "$no_main_cluster" >/dev/null
+    trap allow_main_cluster EXIT
+}
+
+allow_main_cluster() {
+    as_root rm -f "$no_main_cluster"
+    as_root rmdir --ignore-fail-on-non-empty "${no_main_cluster%/*}"
+}
+
+# One source of packages that does not answer need not be one of those that matter, so failing is no error yet.
+update_lists() {
+    as_root apt-get -qq update || true
+}
+
+can_install() {
+    apt-get -s install --no-install-recommends "$@" >/dev/null 2>&1
+}
+
+install_packages() {
+    as_root apt-get -qq -y install --no-install-recommends "$@"
+}
+
+# Would installing the packages also replace, and so restart, a server that is there?
+refuse_server_upgrade() {
+    local upgraded
+    upgraded=$(apt-get -s install --no-install-recommends "$@" | sed -nE 's/^Inst (postgresql-[0-9]+) \[.*/\1/p')
+    if [[ -n $upgraded ]]; then
+        echo "rotor: installing $* would upgrade and restart $upgraded." >&2
+        echo "Do that at a time of your choosing, then run make again." >&2
+        return 1
+    fi
+}
+
+main() {
+    local package missing=()
+
+    if ! command -v dpkg-query >/dev/null; then
+        echo "rotor: not a Debian system; packages are not checked." >&2
+        return 0
+    fi
+    for package in $(wanted_packages "$@"); do
+        is_installed "$package" || missing+=("$package")
+    done
+    ((${#missing[@]} > 0)) || return 0
+
+    if ((EUID != 0)) && ! sudo -n true 2>/dev/null; then
+        echo "rotor: these packages are missing, and neither root nor sudo without a password is at hand:" >&2
+        echo "    apt-get install ${missing[*]}" >&2
+        return 1
+    fi
+
+    echo "== installing ${missing[*]}"
+    # The lists may be absent or out of date; new ones are asked for only then.
+    can_install "${missing[@]}" || update_lists
+    refuse_server_upgrade "${missing[@]}"
+    forbid_main_cluster
+    if ! install_packages "${missing[@]}" >/dev/null 2>&1; then
+        update_lists
+        install_packages "${missing[@]}"
+    fi
+}
+
+main "$@"

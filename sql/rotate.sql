@@ -1,0 +1,28 @@
+-- The main job and what goes with it.
+
+CREATE FUNCTION rotor.rotate(
+    secret text, wait boolean DEFAULT true, strategy text DEFAULT NULL,
+    reason text DEFAULT NULL, terminate_sessions boolean DEFAULT NULL) RETURNS rotor.rotation
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rotate';
+COMMENT ON FUNCTION rotor.rotate(text, boolean, text, text, boolean) IS
+    'gives the secret a new password, proved by a login, and returns the finished rotation; not undone by a rollback of the caller; wait => false queues it in the caller''s transaction';
+
+CREATE FUNCTION rotor.run_due(OUT status text, OUT rotations bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_run_due';
+COMMENT ON FUNCTION rotor.run_due() IS
+    'does every rotation that is due or queued or was left unfinished, and counts them by status; for servers driven by cron or pg_cron';
+
+CREATE FUNCTION rotor.rollback(secret text) RETURNS rotor.rotation
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rollback';
+COMMENT ON FUNCTION rotor.rollback(text) IS
+    'makes the previous version current again, by a rotation of its own; the present one becomes previous';
+
+CREATE FUNCTION rotor.cancel(rotation uuid) RETURNS rotor.rotation
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_cancel';
+COMMENT ON FUNCTION rotor.cancel(uuid) IS
+    'cancels a rotation that has not changed the role yet; 55000 if it has, or is over';
+
+CREATE FUNCTION rotor.requeue(rotation uuid) RETURNS rotor.rotation
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_requeue';
+COMMENT ON FUNCTION rotor.requeue(uuid) IS
+    'takes a dead letter up again where it stopped; queued in the caller''s transaction';

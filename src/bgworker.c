@@ -1,0 +1,420 @@
+/*
+ * bgworker.c - see bgworker.h.
+ *
+ * Hazards: a worker blocks DROP DATABASE while it is connected, so it leaves when asked; it keeps
+ * PostgreSQL's own SIGTERM handler, so that a shutdown is never held up; it must override, for
+ * itself, whatever a database or role may have set.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "bgworker.h"
+#include "catalog.h"
+#include "catalog_read.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "guc.h"
+#include "hba.h"
+#include "keyring.h"
+#include "login.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "report.h"
+#include "request.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/utility.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#define WORKER_TYPE		 "rotor worker" /* catalog.c looks for it in pg_stat_activity */
+#define RESTART_SECONDS	 5
+#define DUE_BATCH		 64
+#define BUSY_PAUSE_MS	 500 /* before looking again at what others are at */
+
+extern PGDLLEXPORT void rotor_worker_main(Datum arg);
+extern PGDLLEXPORT void rotor_one_shot_main(Datum arg);
+
+/* The request being served, for the exit callback. */
+static Request *serving;
+
+/* --- settings --- */
+
+/* What would otherwise come from ALTER DATABASE or ALTER ROLE ... SET. */
+static const char *const own_settings[][2] = {
+	{"role", "none"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"synchronous_commit", "on"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_deferrable", "off"},
+	{"statement_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"transaction_timeout", "0"}, /* from 17 on */
+	{"session_replication_role", "origin"},
+	{"password_encryption", "scram-sha-256"},
+	{"row_security", "off"},
+	{"DateStyle", "ISO, YMD"},
+	{"transform_null_equals", "off"},
+	{"max_parallel_workers_per_gather", "0"},
+	{"jit", "off"},
+};
+
+static void
+override_settings(void)
+{
+	char lock_timeout[16];
+
+	for (size_t i = 0; i < lengthof(own_settings); i++)
+	{
+		if (GetConfigOption(own_settings[i][0], true, false) != NULL)
+			SetConfigOption(own_settings[i][0], own_settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	}
+	snprintf(lock_timeout, sizeof(lock_timeout), "%d", rotor_lock_timeout);
+	SetConfigOption("lock_timeout", lock_timeout, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* --- serving --- */
+
+/* In a transaction of its own, as superuser, within SPI. Errors go to the log; false then. */
+static bool
+in_transaction(void (*work)(void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		SPI_connect();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		work(arg);
+		PopActiveSnapshot();
+		SPI_finish();
+		CommitTransactionCommand();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return done;
+}
+
+static void
+check_ours(void *ours)
+{
+	*(bool *) ours = catalog_is_ours();
+}
+
+/* True if the extension is here, so that its tables may be touched. */
+static bool
+extension_is_here(void)
+{
+	bool ours = false;
+
+	return in_transaction(check_ours, &ours) && ours;
+}
+
+typedef struct DueBatch
+{
+	DueItem items[DUE_BATCH];
+	int count;
+	int64 next_ms;
+} DueBatch;
+
+static void
+read_due(void *arg)
+{
+	DueBatch *batch = arg;
+
+	batch->count = catalog_due(batch->items, DUE_BATCH);
+	batch->next_ms = batch->count > 0 ? 0 : catalog_next_due_ms();
+}
+
+/*
+ * Runs what is due, also what a crash left, until nothing is or all of it is in other hands; counts
+ * what it did by status. Returns the milliseconds until something is due, -1 if nothing is.
+ */
+static int64
+run_due(int64 counts[FSM_STATUS_COUNT])
+{
+	DueBatch batch;
+	int ran;
+
+	do
+	{
+		ran = 0;
+		batch.count = 0;
+		batch.next_ms = -1;
+		if (!in_transaction(read_due, &batch))
+			return BUSY_PAUSE_MS;
+		for (int i = 0; i < batch.count; i++)
+		{
+			RotationOrder order = {.secret_id = batch.items[i].secret_id,
+								   .role = batch.items[i].role,
+								   .scheduled = true,
+								   .strategy = -1,
+								   .terminate_sessions = -1};
+			RotationAnswer answer;
+
+			CHECK_FOR_INTERRUPTS();
+			if (request_should_leave())
+				return BUSY_PAUSE_MS;
+			actor_schedule(&order.actor);
+			rotation_run(&order, NULL, NULL, NULL, &answer);
+			if (answer.ran)
+			{
+				ran++;
+				counts[answer.status]++;
+			}
+		}
+	} while (ran > 0);
+	return batch.count > 0 ? BUSY_PAUSE_MS : batch.next_ms;
+}
+
+/* An immediate rotation is answered when its password is set. */
+static void
+answer_early(const RotationAnswer *answer, void *request)
+{
+	((Request *) request)->answer = *answer;
+	request_finish(request);
+	serving = NULL;
+}
+
+static void
+serve(Request *request)
+{
+	RotationAnswer answer;
+	RotationOrder order = request->order; /* the slot may be another's after an early answer */
+
+	serving = request;
+	if (!extension_is_here())
+		failure_set(&request->answer.failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					"the worker does not see the extension",
+					"CREATE EXTENSION is not committed, or its tables are not all its own.",
+					"Commit first.");
+	else if (request->kind == REQUEST_RUN_DUE)
+		(void) run_due(request->counts);
+	else if (request->kind == REQUEST_ROTATE)
+	{
+		rotation_run(&order, &request->gate, answer_early, request, &answer);
+		if (serving != NULL)
+			request->answer = answer;
+	}
+	if (serving != NULL)
+		request_finish(request);
+	serving = NULL;
+}
+
+static void
+leave_request(int code, Datum arg)
+{
+	if (serving == NULL)
+		return;
+	serving->worker_left = true;
+	request_finish(serving);
+	serving = NULL;
+}
+
+static void
+start_up(void)
+{
+	before_shmem_exit(leave_request, (Datum) 0);
+	keyring_protect_process();
+	login_forget_environment();
+	override_settings();
+}
+
+/* --- the preloaded worker --- */
+
+static void
+reload(void)
+{
+	char *database = pstrdup(rotor_database);
+
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	override_settings();
+	(void) hba_reload();
+	/* exit 1: the postmaster starts us again, in the new database. */
+	if (strcmp(database, rotor_database) != 0)
+		proc_exit(1);
+	pfree(database);
+}
+
+void
+rotor_worker_main(Datum arg)
+{
+	MemoryContext turn;
+	int64 counts[FSM_STATUS_COUNT] = {0};
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	/* No user: a bootstrap superuser that may not log in does not stop us. */
+	BackgroundWorkerInitializeConnection(rotor_database, NULL, 0);
+	start_up();
+	request_register_worker();
+	turn = AllocSetContextCreate(TopMemoryContext, "rotor turn", ALLOCSET_DEFAULT_SIZES);
+
+	for (;;)
+	{
+		Request *request;
+		int64 next_ms = -1;
+		long sleep_ms = rotor_poll_interval;
+
+		MemoryContextSwitchTo(turn);
+		MemoryContextReset(turn);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+			reload();
+		if (request_should_leave())
+			proc_exit(1);
+		while ((request = request_take()) != NULL)
+		{
+			serve(request);
+			CHECK_FOR_INTERRUPTS();
+		}
+		if (extension_is_here())
+			next_ms = run_due(counts);
+		if (next_ms >= 0)
+			sleep_ms = Min(sleep_ms, Max(next_ms, 1));
+		pgstat_report_activity(STATE_IDLE, NULL);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep_ms,
+						 PG_WAIT_EXTENSION);
+	}
+}
+
+void
+bgworker_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_SECONDS;
+	strlcpy(worker.bgw_library_name, "rotor", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "rotor_worker_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_type, WORKER_TYPE, sizeof(worker.bgw_type));
+	for (int i = 0; i < rotor_workers; i++)
+	{
+		snprintf(worker.bgw_name, sizeof(worker.bgw_name), WORKER_TYPE " %d", i + 1);
+		RegisterBackgroundWorker(&worker);
+	}
+}
+
+/* --- the one-shot worker --- */
+
+void
+rotor_one_shot_main(Datum arg)
+{
+	Oid database;
+	Request *request;
+	int64 counts[FSM_STATUS_COUNT] = {0};
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(database));
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	start_up();
+	request = request_attach(DatumGetUInt32(arg));
+	if (request == NULL)
+		return;
+	serve(request);
+	/* Nobody else looks after what a crash left; the caller has its answer and need not wait. */
+	if (extension_is_here())
+		(void) run_due(counts);
+}
+
+bool
+bgworker_start_one_shot(uint32 segment, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "rotor", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "rotor_one_shot_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_type, WORKER_TYPE, sizeof(worker.bgw_type));
+	strlcpy(worker.bgw_name, WORKER_TYPE " (one-shot)", sizeof(worker.bgw_name));
+	worker.bgw_main_arg = UInt32GetDatum(segment);
+	memcpy(worker.bgw_extra, &MyDatabaseId, sizeof(MyDatabaseId));
+	worker.bgw_notify_pid = MyProcPid;
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/* --- statements that need the home database to be empty --- */
+
+static ProcessUtility_hook_type next_utility_hook;
+
+static bool
+is_home(const char *name)
+{
+	return name != NULL && strcmp(name, rotor_database) == 0;
+}
+
+static bool
+needs_empty_home(Node *statement)
+{
+	ListCell *cell;
+
+	switch (nodeTag(statement))
+	{
+		case T_DropdbStmt:
+			return is_home(((DropdbStmt *) statement)->dbname);
+		case T_RenameStmt:
+			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE &&
+				   is_home(((RenameStmt *) statement)->subname);
+		case T_AlterDatabaseStmt:
+			return is_home(((AlterDatabaseStmt *) statement)->dbname);
+		case T_CreatedbStmt:
+			foreach (cell, ((CreatedbStmt *) statement)->options)
+			{
+				DefElem *option = lfirst(cell);
+
+				if (strcmp(option->defname, "template") == 0 && option->arg != NULL &&
+					IsA(option->arg, String))
+					return is_home(strVal(option->arg));
+			}
+			return false;
+		default:
+			return false;
+	}
+}
+
+static void
+utility_hook(PlannedStmt *plan, const char *text, bool read_only_tree,
+			 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+			 DestReceiver *destination, QueryCompletion *completion)
+{
+	/* The statement itself waits some seconds for sessions to go; the workers need far less. */
+	if (needs_empty_home(plan->utilityStmt))
+		request_ask_to_leave();
+	if (next_utility_hook)
+		next_utility_hook(plan, text, read_only_tree, context, params, environment, destination,
+						  completion);
+	else
+		standard_ProcessUtility(plan, text, read_only_tree, context, params, environment,
+								destination, completion);
+}
+
+void
+bgworker_install_hook(void)
+{
+	next_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = utility_hook;
+}

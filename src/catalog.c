@@ -1,0 +1,867 @@
+/*
+ * catalog.c - see catalog.h.
+ */
+#include "postgres.h"
+
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "access/xact.h"
+
+#define MAX_ARGS 24
+
+typedef struct Statement
+{
+	const char *sql;
+	int nargs;
+	Oid types[MAX_ARGS];
+	SPIPlanPtr plan; /* kept for the life of the process */
+} Statement;
+
+#define POLICY_COLUMNS                                                                             \
+	"p.name, p.type, p.length, p.uppercase, p.lowercase, p.digits, p.symbols, p.exclude, "         \
+	"p.require_each_type, p.strategy = 'immediate', p.verification = 'verifier', p.verify_query, " \
+	"p.verify_database, coalesce(p.scram_iterations, 0), p.rotation_interval, "                    \
+	"p.valid_until_margin, p.terminate_sessions, p.max_attempts, "                                 \
+	"(extract(epoch FROM p.backoff) * 1000)::bigint, "                                             \
+	"(extract(epoch FROM p.backoff_max) * 1000)::bigint, p.xmin"
+#define POLICY_COLUMN_COUNT 21
+
+#define ROLE_COLUMNS                                                                               \
+	"SELECT a.rolname, a.rolcanlogin, a.rolsuper, a.rolreplication, a.rolpassword, "               \
+	"a.rolvaliduntil FROM pg_catalog.pg_authid a WHERE a.oid = $1"
+
+#define ACTIVE "('pending', 'in_progress', 'verifying')"
+
+static Statement load_secret = {
+	"SELECT " POLICY_COLUMNS ", s.id, s.name, s.role_oid, s.username, s.system_identifier, "
+	"s.enabled, s.deleted_at IS NOT NULL, s.xmin, "
+	"s.enabled AND s.deleted_at IS NULL AND s.next_rotation IS NOT NULL "
+	"AND s.next_rotation <= clock_timestamp() FROM rotor.secret s "
+	"JOIN rotor.policy p ON p.name = s.policy WHERE s.id = $1",
+	1,
+	{INT8OID},
+	NULL};
+static Statement load_policy = {
+	"SELECT " POLICY_COLUMNS " FROM rotor.policy p WHERE p.name = $1", 1, {TEXTOID}, NULL};
+static Statement insert_secret = {
+	"INSERT INTO rotor.secret (name, target, username, role_oid, system_identifier, store, policy, "
+	"created_by, next_rotation) SELECT $1, $2, $3, $4, $5, $6, p.name, $8, "
+	"clock_timestamp() + p.rotation_interval FROM rotor.policy p WHERE p.name = $7 RETURNING id",
+	8,
+	{TEXTOID, TEXTOID, TEXTOID, OIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID},
+	NULL};
+/* A failure does not come back at once: the schedule looks again after an hour at the most. */
+static Statement schedule_secret = {
+	"UPDATE rotor.secret s SET username = coalesce($2, s.username), "
+	"last_rotation = CASE WHEN $3 THEN clock_timestamp() ELSE s.last_rotation END, "
+	"next_rotation = CASE WHEN $3 THEN clock_timestamp() + p.rotation_interval "
+	"WHEN s.next_rotation <= clock_timestamp() "
+	"THEN clock_timestamp() + least(p.rotation_interval, interval '1 hour') "
+	"ELSE s.next_rotation END FROM rotor.policy p WHERE p.name = s.policy AND s.id = $1",
+	3,
+	{INT8OID, TEXTOID, BOOLOID},
+	NULL};
+static Statement retire_pending = {
+	"UPDATE rotor.version SET stage = NULL WHERE secret_id = $1 AND stage = 'pending'",
+	1,
+	{INT8OID},
+	NULL};
+static Statement insert_version = {
+	"INSERT INTO rotor.version (id, secret_id, stage, key_id, sealed) "
+	"VALUES ($1, $2, 'pending', $3, $4)",
+	4,
+	{UUIDOID, INT8OID, UUIDOID, BYTEAOID},
+	NULL};
+static Statement load_version = {
+	"SELECT key_id, sealed, stage, fingerprint FROM rotor.version WHERE id = $1",
+	1,
+	{UUIDOID},
+	NULL};
+static Statement load_labels = {
+	"SELECT id, stage FROM rotor.version WHERE secret_id = $1 AND stage IS NOT NULL",
+	1,
+	{INT8OID},
+	NULL};
+static Statement set_label = {
+	"UPDATE rotor.version SET stage = $2 WHERE id = $1", 2, {UUIDOID, TEXTOID}, NULL};
+static Statement note_set = {
+	"UPDATE rotor.version SET stage = 'current', fingerprint = $2, set_at = clock_timestamp(), "
+	"verified_at = NULL WHERE id = $1",
+	2,
+	{UUIDOID, BYTEAOID},
+	NULL};
+static Statement note_verified = {
+	"UPDATE rotor.version SET verified_at = clock_timestamp() WHERE id = $1", 1, {UUIDOID}, NULL};
+static Statement load_rotation = {
+	"SELECT secret_id, version_id, trigger, strategy, step, status, attempt, terminate_sessions, "
+	"reason, requested_by, session_user_name, host(client_addr), started_at, note, "
+	"coalesce(next_attempt_at <= clock_timestamp(), false), dead_letter "
+	"FROM rotor.rotation WHERE id = $1 FOR UPDATE",
+	1,
+	{UUIDOID},
+	NULL};
+static Statement active_rotation = {
+	"SELECT id FROM rotor.rotation WHERE secret_id = $1 AND status IN " ACTIVE,
+	1,
+	{INT8OID},
+	NULL};
+static Statement save_rotation = {
+	"INSERT INTO rotor.rotation AS r (id, secret_id, version_id, trigger, strategy, step, status, "
+	"attempt, next_attempt_at, dead_letter, outcome, error_code, error_message, note, reason, "
+	"terminate_sessions, requested_by, session_user_name, client_addr, started_at, finished_at, "
+	"create_ms, set_ms, test_ms, finish_ms) "
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
+	"CASE WHEN $7 IN " ACTIVE " THEN clock_timestamp() + $9 * interval '1 ms' END, "
+	"$10, $11, $12, $13, $14, $15, $16, $17, $18, $19::inet, $20, "
+	"CASE WHEN $7 NOT IN " ACTIVE " THEN clock_timestamp() END, $21, $22, $23, $24) "
+	"ON CONFLICT (id) DO UPDATE SET version_id = excluded.version_id, step = excluded.step, "
+	"status = excluded.status, attempt = excluded.attempt, "
+	"next_attempt_at = excluded.next_attempt_at, dead_letter = excluded.dead_letter, "
+	"outcome = excluded.outcome, error_code = excluded.error_code, "
+	"error_message = excluded.error_message, note = excluded.note, "
+	"started_at = coalesce(r.started_at, excluded.started_at), "
+	"finished_at = excluded.finished_at, "
+	"create_ms = coalesce(excluded.create_ms, r.create_ms), "
+	"set_ms = coalesce(excluded.set_ms, r.set_ms), "
+	"test_ms = coalesce(excluded.test_ms, r.test_ms), "
+	"finish_ms = coalesce(excluded.finish_ms, r.finish_ms)",
+	24,
+	{UUIDOID, INT8OID, UUIDOID, TEXTOID,   TEXTOID,	  TEXTOID,	 TEXTOID,	INT4OID,
+	 INT8OID, BOOLOID, TEXTOID, TEXTOID,   TEXTOID,	  TEXTOID,	 TEXTOID,	BOOLOID,
+	 TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID},
+	NULL};
+static Statement settle_dead_letters = {
+	"WITH settled AS (UPDATE rotor.rotation SET dead_letter = false "
+	"WHERE secret_id = $1 AND dead_letter RETURNING id) "
+	"DELETE FROM rotor.saved_verifier v USING settled s WHERE v.rotation_id = s.id",
+	1,
+	{INT8OID},
+	NULL};
+static Statement save_verifier = {
+	"INSERT INTO rotor.saved_verifier VALUES ($1, $2, $3, $4, $5, $6)",
+	6,
+	{UUIDOID, UUIDOID, BYTEAOID, TEXTOID, UUIDOID, UUIDOID},
+	NULL};
+static Statement load_verifier = {
+	"SELECT key_id, sealed, version_stage, former_current, former_previous "
+	"FROM rotor.saved_verifier WHERE rotation_id = $1",
+	1,
+	{UUIDOID},
+	NULL};
+static Statement drop_verifier = {
+	"DELETE FROM rotor.saved_verifier WHERE rotation_id = $1", 1, {UUIDOID}, NULL};
+static Statement due = {
+	"SELECT d.secret_id, d.role_oid FROM ("
+	"(SELECT s.id AS secret_id, s.role_oid, r.next_attempt_at AS at FROM rotor.rotation r "
+	"JOIN rotor.secret s ON s.id = r.secret_id WHERE r.status IN " ACTIVE
+	" AND r.next_attempt_at <= clock_timestamp() ORDER BY r.next_attempt_at LIMIT $1) UNION ALL "
+	"(SELECT s.id, s.role_oid, s.next_rotation FROM rotor.secret s WHERE s.enabled "
+	"AND s.deleted_at IS NULL AND s.next_rotation <= clock_timestamp() AND NOT EXISTS "
+	"(SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND r.status IN " ACTIVE ") "
+	"ORDER BY s.next_rotation LIMIT $1)) d ORDER BY d.at LIMIT $1",
+	1,
+	{INT8OID},
+	NULL};
+static Statement next_due = {
+	"SELECT (extract(epoch FROM least("
+	"(SELECT min(next_attempt_at) FROM rotor.rotation WHERE status IN " ACTIVE "), "
+	"(SELECT min(next_rotation) FROM rotor.secret WHERE enabled AND deleted_at IS NULL "
+	"AND next_rotation IS NOT NULL)) - clock_timestamp()) * 1000)::bigint",
+	0,
+	{0},
+	NULL};
+static Statement load_role = {ROLE_COLUMNS, 1, {OIDOID}, NULL};
+static Statement lock_role = {ROLE_COLUMNS " FOR UPDATE", 1, {OIDOID}, NULL};
+static Statement role_is_being_rotated = {
+	"SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a "
+	"ON a.pid = l.pid WHERE l.locktype = 'object' AND l.granted "
+	"AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.objid = $1 "
+	"AND a.backend_type = 'rotor worker')",
+	1,
+	{OIDOID},
+	NULL};
+static Statement terminate_sessions = {
+	"SELECT count(*) FROM (SELECT pg_catalog.pg_terminate_backend(a.pid) AS ended "
+	"FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = $1 AND a.pid NOT IN ($2, $3)) t "
+	"WHERE t.ended",
+	3,
+	{OIDOID, INT4OID, INT4OID},
+	NULL};
+static Statement count_sessions = {
+	"SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = $1 AND a.pid <> $2",
+	2,
+	{OIDOID, INT4OID},
+	NULL};
+static Statement active_data_key = {
+	"SELECT (SELECT id FROM rotor.data_key WHERE active), EXISTS (SELECT FROM rotor.data_key)",
+	0,
+	{0},
+	NULL};
+static Statement insert_data_key = {
+	"INSERT INTO rotor.data_key (id, master_key_id, wrapped, check_value, active) "
+	"VALUES ($1, $2, $3, $4, true)",
+	4,
+	{UUIDOID, TEXTOID, BYTEAOID, BYTEAOID},
+	NULL};
+static Statement audit = {
+	"INSERT INTO rotor.audit (actor, session_user_name, client_addr, event, secret, rotation, "
+	"version, result, duration_ms, detail) "
+	"VALUES ($1, $2, $3::inet, $4, $5, $6, $7, $8, $9, $10::jsonb)",
+	10,
+	{TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, FLOAT8OID, TEXTOID},
+	NULL};
+
+/* Arguments of one execution, collected in order. */
+typedef struct Args
+{
+	int count;
+	Datum values[MAX_ARGS];
+	char nulls[MAX_ARGS];
+} Args;
+
+static void
+arg(Args *args, Datum value)
+{
+	args->values[args->count] = value;
+	args->nulls[args->count++] = ' ';
+}
+
+static void
+arg_null(Args *args)
+{
+	args->values[args->count] = (Datum) 0;
+	args->nulls[args->count++] = 'n';
+}
+
+/* NULL and the empty string both stand for SQL's null. */
+static void
+arg_text(Args *args, const char *value)
+{
+	if (value != NULL && value[0] != '\0')
+		arg(args, CStringGetTextDatum(value));
+	else
+		arg_null(args);
+}
+
+static void
+arg_uuid(Args *args, const pg_uuid_t *value)
+{
+	if (value != NULL)
+		arg(args, UUIDPGetDatum(value));
+	else
+		arg_null(args);
+}
+
+static void
+arg_positive(Args *args, double value)
+{
+	if (value >= 0)
+		arg(args, Float8GetDatum(value));
+	else
+		arg_null(args);
+}
+
+static uint64
+run(Statement *statement, Args *args)
+{
+	int result;
+
+	Assert(args->count == statement->nargs);
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
+				 SPI_result_code_string(SPI_result));
+		statement->plan = plan;
+	}
+	result = SPI_execute_plan(statement->plan, args->values, args->nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not run \"%s\": %s", statement->sql, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* Column number (from 0) of row of the last result. */
+static Datum
+result(uint64 row, int number, bool *null)
+{
+	bool is_null;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number + 1,
+								&is_null);
+
+	if (null != NULL)
+		*null = is_null;
+	else if (is_null)
+		elog(ERROR, "unexpected null in column %d", number);
+	return value;
+}
+
+static void
+result_text(int number, char *out, size_t size)
+{
+	bool null;
+	Datum value = result(0, number, &null);
+
+	out[0] = '\0';
+	if (!null)
+		text_to_cstring_buffer(DatumGetTextPP(value), out, size);
+}
+
+/* NULL if the column is null. */
+static char *
+result_string(int number, MemoryContext keep)
+{
+	bool null;
+	Datum value = result(0, number, &null);
+
+	return null ? NULL : MemoryContextStrdup(keep, TextDatumGetCString(value));
+}
+
+static Interval *
+result_interval(int number, MemoryContext keep)
+{
+	bool null;
+	Datum value = result(0, number, &null);
+	Interval *copy;
+
+	if (null)
+		return NULL;
+	copy = MemoryContextAlloc(keep, sizeof(Interval));
+	*copy = *DatumGetIntervalP(value);
+	return copy;
+}
+
+static bool
+written_here(int number)
+{
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(result(0, number, NULL)));
+}
+
+/* --- secrets and policies --- */
+
+static void
+fill_policy(Policy *policy, MemoryContext keep)
+{
+	memset(policy, 0, sizeof(*policy));
+	result_text(0, policy->name, sizeof(policy->name));
+	result_text(1, policy->type, sizeof(policy->type));
+	policy->spec.length = DatumGetInt32(result(0, 2, NULL));
+	policy->spec.uppercase = DatumGetBool(result(0, 3, NULL));
+	policy->spec.lowercase = DatumGetBool(result(0, 4, NULL));
+	policy->spec.digits = DatumGetBool(result(0, 5, NULL));
+	policy->spec.symbols = DatumGetBool(result(0, 6, NULL));
+	result_text(7, policy->exclude, sizeof(policy->exclude));
+	policy->spec.exclude = policy->exclude;
+	policy->spec.require_each_type = DatumGetBool(result(0, 8, NULL));
+	policy->immediate = DatumGetBool(result(0, 9, NULL));
+	policy->verifier_suffices = DatumGetBool(result(0, 10, NULL));
+	policy->verify_query = result_string(11, keep);
+	policy->verify_database = result_string(12, keep);
+	policy->scram_iterations = DatumGetInt32(result(0, 13, NULL));
+	policy->rotation_interval = result_interval(14, keep);
+	policy->valid_until_margin = result_interval(15, keep);
+	policy->terminate_sessions = DatumGetBool(result(0, 16, NULL));
+	policy->max_attempts = DatumGetInt32(result(0, 17, NULL));
+	policy->backoff_ms = DatumGetInt64(result(0, 18, NULL));
+	policy->backoff_max_ms = DatumGetInt64(result(0, 19, NULL));
+}
+
+bool
+catalog_load_secret(int64 id, Secret *secret, Policy *policy, MemoryContext keep)
+{
+	Args args = {0};
+	const int first = POLICY_COLUMN_COUNT;
+
+	arg(&args, Int64GetDatum(id));
+	if (run(&load_secret, &args) != 1)
+		return false;
+	fill_policy(policy, keep);
+	memset(secret, 0, sizeof(*secret));
+	secret->id = DatumGetInt64(result(0, first, NULL));
+	result_text(first + 1, secret->name, sizeof(secret->name));
+	secret->role = DatumGetObjectId(result(0, first + 2, NULL));
+	result_text(first + 3, secret->username, sizeof(secret->username));
+	secret->system_identifier = (uint64) DatumGetInt64(result(0, first + 4, NULL));
+	secret->enabled = DatumGetBool(result(0, first + 5, NULL));
+	secret->deleted = DatumGetBool(result(0, first + 6, NULL));
+	secret->uncommitted = written_here(first + 7);
+	secret->due = DatumGetBool(result(0, first + 8, NULL));
+	strlcpy(secret->policy, policy->name, sizeof(secret->policy));
+	return true;
+}
+
+bool
+catalog_load_policy(const char *name, Policy *policy, bool *uncommitted, MemoryContext keep)
+{
+	Args args = {0};
+
+	arg(&args, CStringGetTextDatum(name));
+	if (run(&load_policy, &args) != 1)
+		return false;
+	fill_policy(policy, keep);
+	*uncommitted = written_here(POLICY_COLUMN_COUNT - 1);
+	return true;
+}
+
+void
+catalog_insert_secret(Secret *secret, const char *store, const char *target, const Actor *actor)
+{
+	Args args = {0};
+
+	arg_text(&args, secret->name);
+	arg_text(&args, target);
+	arg_text(&args, secret->username);
+	arg(&args, ObjectIdGetDatum(secret->role));
+	arg(&args, Int64GetDatum((int64) secret->system_identifier));
+	arg_text(&args, store);
+	arg_text(&args, secret->policy);
+	arg_text(&args, actor->name);
+	if (run(&insert_secret, &args) != 1)
+		elog(ERROR, "policy \"%s\" vanished", secret->policy);
+	secret->id = DatumGetInt64(result(0, 0, NULL));
+}
+
+void
+catalog_schedule_secret(int64 id, const char *username, bool success)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(id));
+	arg_text(&args, username);
+	arg(&args, BoolGetDatum(success));
+	run(&schedule_secret, &args);
+}
+
+/* --- versions --- */
+
+static Datum
+fingerprint_datum(const uint8_t fingerprint[FINGERPRINT_LEN])
+{
+	bytea *value = palloc(VARHDRSZ + FINGERPRINT_LEN);
+
+	SET_VARSIZE(value, VARHDRSZ + FINGERPRINT_LEN);
+	memcpy(VARDATA(value), fingerprint, FINGERPRINT_LEN);
+	return PointerGetDatum(value);
+}
+
+void
+catalog_insert_version(const pg_uuid_t *id, int64 secret_id, const SealedValue *value)
+{
+	Args retire = {0};
+	Args args = {0};
+
+	arg(&retire, Int64GetDatum(secret_id));
+	run(&retire_pending, &retire);
+	arg_uuid(&args, id);
+	arg(&args, Int64GetDatum(secret_id));
+	arg_uuid(&args, &value->key_id);
+	arg(&args, PointerGetDatum(value->sealed));
+	run(&insert_version, &args);
+}
+
+bool
+catalog_load_version(const pg_uuid_t *id, SealedValue *value, char stage[16],
+					 uint8_t fingerprint[FINGERPRINT_LEN], bool *has_fingerprint)
+{
+	Args args = {0};
+	bool null;
+	Datum print;
+
+	arg_uuid(&args, id);
+	if (run(&load_version, &args) != 1)
+		return false;
+	value->key_id = *DatumGetUUIDP(result(0, 0, NULL));
+	value->sealed = DatumGetByteaPCopy(result(0, 1, NULL));
+	result_text(2, stage, 16);
+	print = result(0, 3, &null);
+	*has_fingerprint = !null && VARSIZE_ANY_EXHDR(DatumGetByteaPP(print)) == FINGERPRINT_LEN;
+	if (*has_fingerprint)
+		memcpy(fingerprint, VARDATA_ANY(DatumGetByteaPP(print)), FINGERPRINT_LEN);
+	return true;
+}
+
+static void
+label(const pg_uuid_t *version, const char *stage)
+{
+	Args args = {0};
+
+	arg_uuid(&args, version);
+	arg_text(&args, stage);
+	run(&set_label, &args);
+}
+
+void
+catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
+						const uint8_t fingerprint[FINGERPRINT_LEN], SavedVerifier *saved)
+{
+	Args args = {0};
+	uint64 count;
+
+	arg(&args, Int64GetDatum(secret_id));
+	count = run(&load_labels, &args);
+	saved->version_stage[0] = '\0';
+	saved->has_current = saved->has_previous = false;
+	for (uint64 i = 0; i < count; i++)
+	{
+		pg_uuid_t id = *DatumGetUUIDP(result(i, 0, NULL));
+		char *stage = TextDatumGetCString(result(i, 1, NULL));
+
+		if (memcmp(id.data, version->data, UUID_LEN) == 0)
+			strlcpy(saved->version_stage, stage, sizeof(saved->version_stage));
+		if (strcmp(stage, "current") == 0)
+		{
+			saved->has_current = true;
+			saved->former_current = id;
+		}
+		else if (strcmp(stage, "previous") == 0)
+		{
+			saved->has_previous = true;
+			saved->former_previous = id;
+		}
+	}
+	/* One label at a time: a stage is unique at every moment. */
+	if (saved->has_previous)
+		label(&saved->former_previous, NULL);
+	if (saved->has_current)
+		label(&saved->former_current, "previous");
+	memset(&args, 0, sizeof(args));
+	arg_uuid(&args, version);
+	arg(&args, fingerprint_datum(fingerprint));
+	run(&note_set, &args);
+}
+
+void
+catalog_demote_version(int64 secret_id, const pg_uuid_t *version, const SavedVerifier *saved)
+{
+	/* A refused value is nobody's pending any more; one that was previous is that again below. */
+	label(version, NULL);
+	if (saved->has_current)
+		label(&saved->former_current, "current");
+	if (saved->has_previous)
+		label(&saved->former_previous, "previous");
+}
+
+void
+catalog_note_verified(const pg_uuid_t *version)
+{
+	Args args = {0};
+
+	arg_uuid(&args, version);
+	run(&note_verified, &args);
+}
+
+/* --- rotations --- */
+
+bool
+catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep)
+{
+	Args args = {0};
+	bool null;
+	Datum value;
+	char word[16];
+
+	arg_uuid(&args, id);
+	if (run(&load_rotation, &args) != 1)
+		return false;
+	memset(row, 0, sizeof(*row));
+	row->id = *id;
+	row->secret_id = DatumGetInt64(result(0, 0, NULL));
+	value = result(0, 1, &null);
+	row->has_version = !null;
+	if (!null)
+		row->version = *DatumGetUUIDP(value);
+	row->trigger = result_string(2, keep);
+	row->strategy = result_string(3, keep);
+	result_text(4, word, sizeof(word));
+	row->step = fsm_step_of(word);
+	result_text(5, word, sizeof(word));
+	row->status = fsm_status_of(word);
+	row->attempt = DatumGetInt32(result(0, 6, NULL));
+	row->terminate_sessions = DatumGetBool(result(0, 7, NULL));
+	row->reason = result_string(8, keep);
+	result_text(9, row->actor.name, sizeof(row->actor.name));
+	result_text(10, row->actor.session_user, sizeof(row->actor.session_user));
+	result_text(11, row->actor.client_addr, sizeof(row->actor.client_addr));
+	value = result(0, 12, &null);
+	row->started_at = null ? 0 : DatumGetTimestampTz(value);
+	row->note = result_string(13, keep);
+	row->due = DatumGetBool(result(0, 14, NULL));
+	row->dead_letter = DatumGetBool(result(0, 15, NULL));
+	for (int i = 0; i < FSM_STEP_COUNT; i++)
+		row->step_ms[i] = -1;
+	return true;
+}
+
+bool
+catalog_active_rotation(int64 secret_id, pg_uuid_t *id)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(secret_id));
+	if (run(&active_rotation, &args) != 1)
+		return false;
+	*id = *DatumGetUUIDP(result(0, 0, NULL));
+	return true;
+}
+
+void
+catalog_save_rotation(const RotationRow *row)
+{
+	Args args = {0};
+
+	arg_uuid(&args, &row->id);
+	arg(&args, Int64GetDatum(row->secret_id));
+	arg_uuid(&args, row->has_version ? &row->version : NULL);
+	arg_text(&args, row->trigger);
+	arg_text(&args, row->strategy);
+	arg_text(&args, fsm_step_name(row->step));
+	arg_text(&args, fsm_status_name(row->status));
+	arg(&args, Int32GetDatum(row->attempt));
+	arg(&args, Int64GetDatum(row->delay_ms));
+	arg(&args, BoolGetDatum(row->dead_letter));
+	arg_text(&args, row->outcome);
+	arg_text(&args, row->error_code);
+	arg_text(&args, row->error_message);
+	arg_text(&args, row->note);
+	arg_text(&args, row->reason);
+	arg(&args, BoolGetDatum(row->terminate_sessions));
+	arg_text(&args, row->actor.name);
+	arg_text(&args, row->actor.session_user);
+	arg_text(&args, row->actor.client_addr);
+	if (row->started_at != 0)
+		arg(&args, TimestampTzGetDatum(row->started_at));
+	else
+		arg_null(&args);
+	arg_positive(&args, row->step_ms[FSM_STEP_CREATE]);
+	arg_positive(&args, row->step_ms[FSM_STEP_SET]);
+	arg_positive(&args, row->step_ms[FSM_STEP_TEST]);
+	arg_positive(&args, row->step_ms[FSM_STEP_FINISH]);
+	run(&save_rotation, &args);
+}
+
+void
+catalog_settle_dead_letters(int64 secret_id)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(secret_id));
+	run(&settle_dead_letters, &args);
+}
+
+void
+catalog_save_verifier(const pg_uuid_t *rotation, const SavedVerifier *saved)
+{
+	Args args = {0};
+
+	arg_uuid(&args, rotation);
+	arg_uuid(&args, &saved->value.key_id);
+	arg(&args, PointerGetDatum(saved->value.sealed));
+	arg_text(&args, saved->version_stage);
+	arg_uuid(&args, saved->has_current ? &saved->former_current : NULL);
+	arg_uuid(&args, saved->has_previous ? &saved->former_previous : NULL);
+	run(&save_verifier, &args);
+}
+
+bool
+catalog_load_verifier(const pg_uuid_t *rotation, SavedVerifier *saved)
+{
+	Args args = {0};
+	bool null;
+	Datum value;
+
+	memset(saved, 0, sizeof(*saved));
+	arg_uuid(&args, rotation);
+	if (run(&load_verifier, &args) != 1)
+		return false;
+	saved->value.key_id = *DatumGetUUIDP(result(0, 0, NULL));
+	saved->value.sealed = DatumGetByteaPCopy(result(0, 1, NULL));
+	result_text(2, saved->version_stage, sizeof(saved->version_stage));
+	value = result(0, 3, &null);
+	saved->has_current = !null;
+	if (!null)
+		saved->former_current = *DatumGetUUIDP(value);
+	value = result(0, 4, &null);
+	saved->has_previous = !null;
+	if (!null)
+		saved->former_previous = *DatumGetUUIDP(value);
+	return true;
+}
+
+void
+catalog_drop_verifier(const pg_uuid_t *rotation)
+{
+	Args args = {0};
+
+	arg_uuid(&args, rotation);
+	run(&drop_verifier, &args);
+}
+
+int
+catalog_due(DueItem *items, int limit)
+{
+	Args args = {0};
+	int count;
+
+	arg(&args, Int64GetDatum(limit));
+	count = (int) run(&due, &args);
+	for (int i = 0; i < count; i++)
+	{
+		items[i].secret_id = DatumGetInt64(result(i, 0, NULL));
+		items[i].role = DatumGetObjectId(result(i, 1, NULL));
+	}
+	return count;
+}
+
+int64
+catalog_next_due_ms(void)
+{
+	Args args = {0};
+	bool null;
+	Datum value;
+
+	run(&next_due, &args);
+	value = result(0, 0, &null);
+	return null ? -1 : Max(DatumGetInt64(value), 0);
+}
+
+/* --- roles --- */
+
+bool
+catalog_load_role(Oid role, bool lock, RoleState *state)
+{
+	Args args = {0};
+	bool null;
+	Datum value;
+
+	arg(&args, ObjectIdGetDatum(role));
+	if (run(lock ? &lock_role : &load_role, &args) != 1)
+		return false;
+	memset(state, 0, sizeof(*state));
+	state->oid = role;
+	strlcpy(state->name, NameStr(*DatumGetName(result(0, 0, NULL))), sizeof(state->name));
+	state->can_login = DatumGetBool(result(0, 1, NULL));
+	state->superuser = DatumGetBool(result(0, 2, NULL));
+	state->replication = DatumGetBool(result(0, 3, NULL));
+	value = result(0, 4, &null);
+	state->verifier = null ? NULL : TextDatumGetCString(value);
+	value = result(0, 5, &null);
+	state->has_valid_until = !null;
+	state->valid_until = null ? 0 : DatumGetTimestampTz(value);
+	return true;
+}
+
+bool
+catalog_role_is_being_rotated(Oid role)
+{
+	Args args = {0};
+
+	arg(&args, ObjectIdGetDatum(role));
+	run(&role_is_being_rotated, &args);
+	return DatumGetBool(result(0, 0, NULL));
+}
+
+int
+catalog_terminate_sessions(Oid role, int spare, int spare_too)
+{
+	Args args = {0};
+
+	arg(&args, ObjectIdGetDatum(role));
+	arg(&args, Int32GetDatum(spare));
+	arg(&args, Int32GetDatum(spare_too));
+	run(&terminate_sessions, &args);
+	return (int) DatumGetInt64(result(0, 0, NULL));
+}
+
+int
+catalog_count_sessions(Oid role, int except)
+{
+	Args args = {0};
+
+	arg(&args, ObjectIdGetDatum(role));
+	arg(&args, Int32GetDatum(except));
+	run(&count_sessions, &args);
+	return (int) DatumGetInt64(result(0, 0, NULL));
+}
+
+/* --- keys and audit --- */
+
+bool
+catalog_active_data_key(pg_uuid_t *id, bool *any)
+{
+	Args args = {0};
+	bool null;
+	Datum value;
+
+	run(&active_data_key, &args);
+	*any = DatumGetBool(result(0, 1, NULL));
+	value = result(0, 0, &null);
+	if (!null)
+		*id = *DatumGetUUIDP(value);
+	return !null;
+}
+
+void
+catalog_insert_data_key(const DataKeyRow *row)
+{
+	Args args = {0};
+
+	arg_uuid(&args, &row->id);
+	arg_text(&args, row->master_key_id);
+	arg(&args, PointerGetDatum(row->wrapped));
+	arg(&args, PointerGetDatum(row->check_value));
+	run(&insert_data_key, &args);
+}
+
+void
+catalog_audit(const AuditRow *row)
+{
+	Args args = {0};
+
+	arg_text(&args, row->actor->name);
+	arg_text(&args, row->actor->session_user);
+	arg_text(&args, row->actor->client_addr);
+	arg_text(&args, row->event);
+	arg_text(&args, row->secret);
+	arg_uuid(&args, row->rotation);
+	arg_uuid(&args, row->version);
+	arg_text(&args, row->result);
+	arg_positive(&args, row->duration_ms);
+	arg_text(&args, row->detail);
+	run(&audit, &args);
+}
+
+Datum
+catalog_datum(const char *query, int nargs, Oid *types, Datum *values, bool *null)
+{
+	SPIPlanPtr plan = SPI_prepare(query, nargs, types);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Datum value = (Datum) 0;
+	int code;
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", query, SPI_result_code_string(SPI_result));
+	/* The newest snapshot: a worker's commit must be seen under any isolation level. */
+	code = SPI_execute_snapshot(plan, values, NULL, snapshot, InvalidSnapshot, true, false, 1);
+	UnregisterSnapshot(snapshot);
+	if (code < 0)
+		elog(ERROR, "could not run \"%s\": %s", query, SPI_result_code_string(code));
+	*null = true;
+	if (SPI_processed == 1)
+	{
+		Form_pg_attribute column = TupleDescAttr(SPI_tuptable->tupdesc, 0);
+
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, null);
+		if (!*null)
+			value = SPI_datumTransfer(value, column->attbyval, column->attlen);
+	}
+	return value;
+}

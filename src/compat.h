@@ -1,0 +1,73 @@
+/*
+ * compat.h - every difference between PostgreSQL 14 and 18 that rotor meets.
+ *
+ * The only file with a PG_VERSION_NUM test. Included after postgres.h by whoever needs it.
+ */
+#ifndef ROTOR_COMPAT_H
+#define ROTOR_COMPAT_H
+
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM < 140000
+#error "rotor needs PostgreSQL 14 or later"
+#endif
+
+/* Shared memory is asked for in a hook of its own from 15 on. */
+#if PG_VERSION_NUM >= 150000
+#define ROTOR_HAVE_SHMEM_REQUEST_HOOK 1
+#endif
+
+/* The number of this process's PGPROC. */
+#if PG_VERSION_NUM >= 170000
+#define MY_PROC_NUMBER MyProcNumber
+#else
+#define MY_PROC_NUMBER (MyProc->pgprocno)
+#endif
+
+/* The file a pg_hba.conf line stands in: include directives came with 16. */
+#if PG_VERSION_NUM >= 160000
+#define HBA_LINE_FILE(line) ((line)->sourcefile)
+#else
+#define HBA_LINE_FILE(line) HbaFileName
+#endif
+
+/* Reserving a GUC prefix got its name in 15. */
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* Rounds that the server itself would use for a verifier. */
+#if PG_VERSION_NUM >= 160000
+extern PGDLLIMPORT int scram_sha_256_iterations; /* libpq/scram.h would pull in GSSAPI's headers */
+#define SERVER_SCRAM_ITERATIONS scram_sha_256_iterations
+#else
+#define SERVER_SCRAM_ITERATIONS 4096
+#endif
+
+/* plain_crypt_verify and get_role_password took a non-const char ** in 14. */
+#if PG_VERSION_NUM >= 150000
+typedef const char *LogDetail;
+#else
+typedef char *LogDetail;
+#endif
+
+/*
+ * Could this caller, an ordinary role, set that ordinary role's password with ALTER ROLE?
+ * Up to 15 CREATEROLE alone suffices, save for replication roles; from 16 on ADMIN OPTION is needed
+ * too and replication roles are nothing special. A role may always set its own.
+ */
+static inline bool
+compat_may_set_password(Oid caller, Oid role, bool role_is_replication)
+{
+#if PG_VERSION_NUM >= 160000
+	return caller == role || (has_createrole_privilege(caller) && is_admin_of_role(caller, role));
+#else
+	return !role_is_replication && (caller == role || has_createrole_privilege(caller));
+#endif
+}
+
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * functions.h - what the SQL-callable functions share. They are thin: who asks, may they, then a
+ * module's work.
+ */
+#ifndef ROTOR_FUNCTIONS_H
+#define ROTOR_FUNCTIONS_H
+
+#include "fmgr.h"
+
+#include "access.h"
+#include "types.h"
+
+/* Declares and registers one SQL-callable function. */
+#define ROTOR_FUNCTION(name)                                                                       \
+	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                                               \
+	PG_FUNCTION_INFO_V1(name)
+
+/* Argument number as a C string; 22004 if it is null. */
+extern char *required_text(FunctionCallInfo fcinfo, int number, const char *what);
+
+/* Raises 42704 if there is no managed secret of that name. */
+extern void require_secret(const char *name, Secret *secret, char *target);
+
+/* Raises 25006 on a standby and in a read-only transaction; what names the call. */
+extern void require_writable(const char *what);
+
+/* rotor.rotation, rotor.secret: the row as a composite datum. In SPI. */
+extern Datum rotation_datum(const pg_uuid_t *id);
+extern Datum secret_datum(int64 id);
+
+/* uuid as text; palloc'd. */
+extern char *uuid_text(const pg_uuid_t *id);
+
+/* Writes an audit row for a call on a secret (name may be NULL). In SPI. */
+extern void audit_call(const Actor *actor, const char *event, const char *secret,
+					   const char *detail);
+
+#endif

@@ -1,0 +1,278 @@
+/*
+ * functions_health.c - health(): one row a finding, with its remedy.
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+
+#include "access/xlog.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "catalog_read.h"
+#include "commands/dbcommands.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "functions.h"
+#include "guc.h"
+#include "hba.h"
+#include "keyring.h"
+#include "report.h"
+#include "request.h"
+#include "route.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "access/xact.h"
+
+ROTOR_FUNCTION(rotor_health);
+
+/* Where findings go. */
+typedef struct Findings
+{
+	Tuplestorestate *store;
+	TupleDesc desc;
+} Findings;
+
+static void
+finding(const Findings *findings, const char *name, const char *status, const char *detail,
+		const char *hint)
+{
+	Datum values[] = {CStringGetTextDatum(name), CStringGetTextDatum(status),
+					  CStringGetTextDatum(detail), hint ? CStringGetTextDatum(hint) : (Datum) 0};
+	bool nulls[] = {false, false, false, hint == NULL};
+
+	tuplestore_putvalues(findings->store, findings->desc, values, nulls);
+}
+
+static void
+check_preload(const Findings *findings)
+{
+	if (request_is_preloaded())
+		finding(findings, "preload", "ok", "rotor is in shared_preload_libraries", NULL);
+	else
+		finding(findings, "preload", "warning",
+				"rotor is not preloaded: nothing is rotated on schedule by itself",
+				"Add rotor to shared_preload_libraries and restart, or have cron or pg_cron call "
+				"rotor.run_due().");
+}
+
+static void
+check_workers(const Findings *findings)
+{
+	int count = request_worker_count();
+
+	if (!request_is_preloaded())
+		return;
+	if (RecoveryInProgress())
+		finding(findings, "workers", "ok", "a standby has no workers; they start at promotion", NULL);
+	else if (strcmp(rotor_database, get_database_name(MyDatabaseId)) != 0)
+		finding(findings, "workers", "error",
+				psprintf("the workers serve database \"%s\"", rotor_database),
+				psprintf("Set rotor.database = '%s' and reload.", get_database_name(MyDatabaseId)));
+	else if (count == 0)
+		finding(findings, "workers", "error", "no worker is running",
+				rotor_workers == 0
+					? "Set rotor.workers to 1 or more and restart."
+					: "Look into the server log; raise max_worker_processes if it is exhausted.");
+	else
+		finding(findings, "workers", "ok", psprintf("%d of %d running", count, rotor_workers), NULL);
+}
+
+/* Unwraps every data key by its master key, as a read would. */
+static int
+prove_keys(void)
+{
+	uint64 count;
+
+	if (SPI_execute("SELECT id FROM rotor.data_key", true, 0) < 0)
+		elog(ERROR, "could not read the data keys");
+	count = SPI_processed;
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool null;
+		pg_uuid_t id = *DatumGetUUIDP(
+			SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+		DataKeyRow row;
+
+		if (catalog_find_data_key(&id, &row))
+			keyring_prove(&row);
+	}
+	return (int) count;
+}
+
+/* In a subtransaction: a missing key is a finding, not an error. */
+static void
+check_keys(const Findings *findings)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Failure failure = {0};
+	volatile int count = 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		count = prove_keys();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		failure_catch(&failure, NULL);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (failure.sqlstate != 0)
+		finding(findings, "key", "error",
+				psprintf("%s%s%s", failure.message, failure.detail[0] ? ": " : "", failure.detail),
+				failure.hint[0] ? failure.hint : NULL);
+	else if (count == 0)
+		finding(findings, "key", "ok", "there is no data key yet; the first rotation makes one", NULL);
+	else
+		finding(findings, "key", "ok", psprintf("%d data keys open", count), NULL);
+}
+
+static void
+check_key_file(const Findings *findings)
+{
+	char *path = keyring_file_path();
+	char real_path[MAXPGPATH];
+	char real_data[MAXPGPATH];
+	size_t len;
+
+	if (rotor_key_command[0] != '\0' || realpath(path, real_path) == NULL ||
+		realpath(DataDir, real_data) == NULL)
+		return;
+	len = strlen(real_data);
+	if (strncmp(real_path, real_data, len) == 0 && real_path[len] == '/')
+		finding(findings, "key_file", "warning",
+				psprintf("the key file \"%s\" is inside the data directory", path),
+				"Every base backup carries it next to what it protects. Move it elsewhere, set "
+				"rotor.key_file, reload, and keep a copy.");
+	else
+		finding(findings, "key_file", "ok", "the key file is outside the data directory", NULL);
+}
+
+typedef struct ManagedRole
+{
+	char name[NAMEDATALEN];
+	char secret[SECRET_NAME_SIZE];
+	bool verifier_suffices;
+	char dbname[NAMEDATALEN];
+} ManagedRole;
+
+static void
+check_route(const Findings *findings, const ManagedRole *role)
+{
+	Route route;
+
+	route_choose(role->dbname, role->name, &route);
+	if (route.answer.proof == HBA_PROOF_PASSWORD)
+		return;
+	finding(findings, "pg_hba", role->verifier_suffices ? "warning" : "error",
+			psprintf("secret \"%s\", role \"%s\": %s", role->secret, role->name,
+					 route.answer.proof == HBA_PROOF_UNKNOWN ? "pg_hba.conf could not be read."
+															 : route_complaint(&route)),
+			role->verifier_suffices
+				? "Its policy accepts a check without a login; a login would prove more."
+				: "Let that line say scram-sha-256 and reload, or set verification = 'verifier' in "
+				  "its policy.");
+}
+
+static void
+check_pg_hba(const Findings *findings)
+{
+	uint64 count;
+	ManagedRole *roles;
+
+	(void) hba_reload();
+	if (SPI_execute("SELECT a.rolname::text, s.name, p.verification = 'verifier', "
+					"coalesce(p.verify_database, current_database()) FROM rotor.secret s "
+					"JOIN rotor.policy p ON p.name = s.policy "
+					"JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid "
+					"WHERE s.deleted_at IS NULL ORDER BY s.name",
+					true, 0) < 0)
+		elog(ERROR, "could not read the secrets");
+	count = SPI_processed;
+	roles = palloc(Max(count, 1) * sizeof(ManagedRole));
+	for (uint64 i = 0; i < count; i++)
+	{
+		HeapTuple tuple = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		bool null;
+
+		strlcpy(roles[i].name, SPI_getvalue(tuple, desc, 1), sizeof(roles[i].name));
+		strlcpy(roles[i].secret, SPI_getvalue(tuple, desc, 2), sizeof(roles[i].secret));
+		roles[i].verifier_suffices = DatumGetBool(SPI_getbinval(tuple, desc, 3, &null));
+		strlcpy(roles[i].dbname, SPI_getvalue(tuple, desc, 4), sizeof(roles[i].dbname));
+	}
+	for (uint64 i = 0; i < count; i++)
+		check_route(findings, &roles[i]);
+}
+
+/* A count that should be zero. */
+static void
+check_count(const Findings *findings, const char *name, const char *status, const char *query,
+			const char *what, const char *hint)
+{
+	bool null;
+	int64 count = DatumGetInt64(catalog_datum(query, 0, NULL, NULL, &null));
+
+	if (count > 0)
+		finding(findings, name, status, psprintf(INT64_FORMAT " %s", count, what), hint);
+	else
+		finding(findings, name, "ok", "none", NULL);
+}
+
+static void
+check_rotations(const Findings *findings)
+{
+	check_count(findings, "overdue", "warning",
+				"SELECT count(*) FROM rotor.upcoming WHERE due_at < now() - interval '1 minute'",
+				"rotations are overdue by more than a minute",
+				"See rotor.upcoming; is a worker running, or rotor.run_due() being called?");
+	check_count(findings, "dead_letters", "error",
+				"SELECT count(*) FROM rotor.rotation WHERE dead_letter",
+				"rotations gave up", "See rotor.dead_letter; rotor.requeue() takes one up again.");
+	check_count(findings, "without_owner", "warning",
+				"SELECT count(*) FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id "
+				"WHERE r.status IN ('in_progress', 'verifying') "
+				"AND r.next_attempt_at < now() - interval '1 minute' AND NOT EXISTS "
+				"(SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'object' "
+				"AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass "
+				"AND l.objid = s.role_oid)",
+				"rotations were left unfinished and nobody is at them",
+				"A worker takes them up; rotor.run_due() does it now.");
+	check_count(findings, "dropped_roles", "warning",
+				"SELECT count(*) FROM rotor.secret s WHERE s.deleted_at IS NULL AND NOT EXISTS "
+				"(SELECT FROM pg_catalog.pg_authid a WHERE a.oid = s.role_oid)",
+				"secrets have lost their role", "See rotor.secrets; rotor.unmanage() ends them.");
+	check_count(findings, "changed_elsewhere", "warning",
+				"SELECT count(*) FROM rotor.coverage WHERE managed AND in_sync = false",
+				"managed roles do not have the verifier that rotor gave them",
+				"See rotor.coverage; rotate them, so that rotor knows the password.");
+}
+
+Datum
+rotor_health(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Findings findings;
+	AccessScope scope;
+
+	InitMaterializedSRF(fcinfo, 0);
+	findings.store = set->setResult;
+	findings.desc = set->setDesc;
+	access_enter(&scope);
+	check_preload(&findings);
+	check_workers(&findings);
+	check_keys(&findings);
+	check_key_file(&findings);
+	check_pg_hba(&findings);
+	check_rotations(&findings);
+	access_leave(&scope);
+	return (Datum) 0;
+}

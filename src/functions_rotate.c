@@ -1,0 +1,377 @@
+/*
+ * functions_rotate.c - rotate(), run_due(), rollback(), cancel(), requeue().
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/htup_details.h"
+#include "catalog.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "catalog_read.h"
+#include "compat.h"
+#include "funcapi.h"
+#include "functions.h"
+#include "functions_manage.h"
+#include "policy.h"
+#include "report.h"
+#include "request.h"
+#include "rotation.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+ROTOR_FUNCTION(rotor_rotate);
+ROTOR_FUNCTION(rotor_run_due);
+ROTOR_FUNCTION(rotor_rollback);
+ROTOR_FUNCTION(rotor_cancel);
+ROTOR_FUNCTION(rotor_requeue);
+
+/* --- what must be right before a worker is asked --- */
+
+static void commit_first(const char *what) pg_attribute_noreturn();
+
+static void
+commit_first(const char *what)
+{
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("%s was changed by this transaction", what),
+					errdetail("A rotation is done by a worker, which sees only what is committed."),
+					errhint("Commit first, then rotate.")));
+}
+
+/* Is the role there, committed and fit? The worker looks again under its lock. */
+static void
+require_fit_role(Oid role, const char *name, bool enrol)
+{
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	FormData_pg_authid form;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("role \"%s\" does not exist any more", name),
+						errhint("Make it again and call rotor.unmanage() and rotor.manage().")));
+	form = *(Form_pg_authid) GETSTRUCT(tuple);
+	if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+		commit_first(psprintf("role \"%s\"", NameStr(form.rolname)));
+	ReleaseSysCache(tuple);
+	if (!form.rolcanlogin)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("role \"%s\" is not permitted to log in", NameStr(form.rolname)),
+						errdetail("Its new password could not be proved."),
+						errhint("Give it LOGIN first.")));
+	if (enrol && form.rolreplication)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" is a replication role", NameStr(form.rolname)),
+				 errdetail("Standbys that keep its password would stop following."),
+				 errhint("If its clients read the password from rotor, call rotor.manage() first.")));
+}
+
+static void
+notice_sessions(Oid role, const char *name)
+{
+	int count = catalog_count_sessions(role, MyProcPid);
+
+	if (count > 0)
+		ereport(NOTICE,
+				(errmsg_plural("role \"%s\" has %d open session", "role \"%s\" has %d open sessions",
+							   count, name, count),
+				 errdetail("Open sessions go on; new logins need the new password.")));
+}
+
+/* Finds the secret, or the role that is to become one; checks rights and state. */
+static void
+resolve(const char *name, const Actor *actor, const char *event, bool may_enrol, Secret *secret,
+		RotationOrder *order)
+{
+	Oid role;
+
+	if (catalog_find_secret(name, secret, NULL))
+	{
+		access_require(actor, secret, PRIVILEGE_ROTATE, event);
+		if (secret->uncommitted)
+			commit_first(psprintf("secret \"%s\"", name));
+		require_fit_role(secret->role, secret->username, false);
+		order->secret_id = secret->id;
+		order->role = secret->role;
+		return;
+	}
+	role = may_enrol ? get_role_oid(name, true) : InvalidOid;
+	if (!OidIsValid(role))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						may_enrol ? errmsg("there is neither a secret nor a role \"%s\"", name)
+								  : errmsg("secret \"%s\" does not exist", name),
+						errhint("rotor.secrets lists the secrets.")));
+	access_require_role(actor, role, name, event);
+	if (catalog_find_secret_of_role(role, secret))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("role \"%s\" is managed under another name", name),
+						errdetail("Its secret is \"%s\".", secret->name),
+						errhint("Use that name.")));
+	require_fit_role(role, name, true);
+	memset(secret, 0, sizeof(*secret));
+	order->role = role;
+}
+
+/* A policy that this transaction wrote would not be seen either. */
+static void
+require_committed_policy(const Secret *secret)
+{
+	Policy policy;
+	bool uncommitted;
+
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return;
+	if (catalog_load_policy(secret->id ? secret->policy : "default", &policy, &uncommitted,
+							CurrentMemoryContext) &&
+		uncommitted)
+		commit_first(psprintf("policy \"%s\"", policy.name));
+}
+
+/* --- after the worker's answer --- */
+
+static void
+notice_key_file(const RotationAnswer *answer)
+{
+	if (answer->made_key_file)
+		ereport(NOTICE,
+				(errmsg("rotor made its first master key"),
+				 errdetail("It is in the file that rotor.key_file names, \"rotor.key\" in the data "
+						   "directory unless you set it."),
+				 errhint("Keep a copy elsewhere: without it, no secret can be read. Better, move it "
+						 "out of the data directory, so that no base backup carries it.")));
+}
+
+/* Raises what went wrong; returns if the rotation is what the caller wanted. */
+static void
+raise_unless_good(const RotationAnswer *answer)
+{
+	Failure failure = answer->failure;
+
+	if (answer->status == FSM_STATUS_SUCCESS ||
+		(answer->status == FSM_STATUS_VERIFYING && failure.sqlstate == 0))
+		return;
+	if (failure.sqlstate == 0)
+		failure_set(&failure, ERRCODE_INTERNAL_ERROR, "the rotation ended without an outcome", NULL,
+					NULL);
+	if (!fsm_is_over(answer->status))
+	{
+		strlcpy(failure.detail,
+				psprintf("%s%sStep %s, attempt %d of %d; %s. Tried again in " INT64_FORMAT " ms.",
+						 answer->failure.detail, answer->failure.detail[0] ? " " : "",
+						 fsm_step_name(answer->step), answer->attempt, answer->max_attempts,
+						 answer->step == FSM_STEP_CREATE || answer->step == FSM_STEP_SET
+							 ? "the role was not changed"
+							 : "the new password is in effect",
+						 answer->delay_ms),
+				sizeof(failure.detail));
+		if (!request_is_preloaded())
+			strlcpy(failure.hint, "Call rotor.rotate() or rotor.run_due() to try again.",
+					sizeof(failure.hint));
+	}
+	report_failure(&failure, answer->started ? &answer->rotation : NULL);
+}
+
+static Datum
+submit_and_return(const RotationOrder *order)
+{
+	Request *result = palloc(sizeof(Request));
+	AccessScope scope;
+	Datum row;
+
+	request_submit(REQUEST_ROTATE, order, result);
+	notice_key_file(&result->answer);
+	if (result->answer.ran && result->answer.resumed)
+		ereport(NOTICE, (errmsg("an earlier rotation of this secret was taken up"),
+						 errdetail("Its own strategy and reason apply.")));
+	if (!result->answer.started)
+		report_failure(&result->answer.failure, NULL);
+	raise_unless_good(&result->answer);
+	access_enter(&scope);
+	row = rotation_datum(&result->answer.rotation);
+	access_leave(&scope);
+	return row;
+}
+
+/* --- queueing --- */
+
+static bool wake_at_commit;
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && wake_at_commit)
+		request_wake_workers();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		wake_at_commit = false;
+}
+
+static void
+wake_workers_at_commit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(at_transaction_end, NULL);
+	registered = true;
+	wake_at_commit = true;
+	if (!request_is_preloaded())
+		ereport(NOTICE, (errmsg("rotor is not preloaded, so nothing runs by itself"),
+						 errhint("Call rotor.run_due() after the commit, or have cron or pg_cron "
+								 "call it.")));
+}
+
+/* --- the functions --- */
+
+static int
+optional_bool(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? -1 : PG_GETARG_BOOL(number);
+}
+
+static void
+read_options(FunctionCallInfo fcinfo, RotationOrder *order)
+{
+	order->strategy =
+		PG_ARGISNULL(2) ? -1 : policy_strategy_of(text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	order->terminate_sessions = optional_bool(fcinfo, 4);
+	if (PG_ARGISNULL(3))
+		return;
+	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(3)) >= REASON_SIZE)
+		ereport(ERROR, (errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+						errmsg("reason is longer than %d bytes", REASON_SIZE - 1),
+						errhint("Shorten it.")));
+	text_to_cstring_buffer(PG_GETARG_TEXT_PP(3), order->reason, sizeof(order->reason));
+}
+
+Datum
+rotor_rotate(PG_FUNCTION_ARGS)
+{
+	RotationOrder order = {0};
+	Secret secret;
+	Policy policy;
+	AccessScope scope;
+	char *name = required_text(fcinfo, 0, "secret");
+	pg_uuid_t id;
+	Datum row;
+
+	actor_current(&order.actor);
+	require_writable("rotor.rotate()");
+	if (PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("wait must not be null")));
+	read_options(fcinfo, &order);
+	resolve(name, &order.actor, "rotate", true, &secret, &order);
+
+	access_enter(&scope);
+	if (order.secret_id == 0)
+		notice_sessions(order.role, name);
+	if (PG_GETARG_BOOL(1))
+	{
+		require_committed_policy(&secret);
+		access_leave(&scope);
+		PG_RETURN_DATUM(submit_and_return(&order));
+	}
+	if (order.secret_id == 0)
+	{
+		manage_role(name, order.role, "default", "local", "self", &order.actor, &secret);
+		order.secret_id = secret.id;
+	}
+	(void) catalog_load_secret(order.secret_id, &secret, &policy, CurrentMemoryContext);
+	id = rotation_queue(&order, &secret, &policy);
+	row = rotation_datum(&id);
+	access_leave(&scope);
+	wake_workers_at_commit();
+	PG_RETURN_DATUM(row);
+}
+
+Datum
+rotor_rollback(PG_FUNCTION_ARGS)
+{
+	RotationOrder order = {.rollback = true, .strategy = -1, .terminate_sessions = -1};
+	char *name = required_text(fcinfo, 0, "secret");
+	Secret secret;
+	pg_uuid_t version;
+	SealedValue value;
+
+	actor_current(&order.actor);
+	require_writable("rotor.rollback()");
+	resolve(name, &order.actor, "rollback", false, &secret, &order);
+	if (!catalog_find_version(secret.id, "previous", &version, &value))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("secret \"%s\" has no previous version", name),
+						errdetail("Rotor knows no password that the role had before."),
+						errhint("rotor.rotate() gives it a new one.")));
+	PG_RETURN_DATUM(submit_and_return(&order));
+}
+
+Datum
+rotor_run_due(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	RotationOrder order = {0};
+	Request *result = palloc(sizeof(Request));
+
+	actor_current(&order.actor);
+	require_writable("rotor.run_due()");
+	request_submit(REQUEST_RUN_DUE, &order, result);
+	if (result->answer.failure.sqlstate != 0)
+		report_failure(&result->answer.failure, NULL);
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < FSM_STATUS_COUNT; i++)
+	{
+		Datum values[2] = {CStringGetTextDatum(fsm_status_name((FsmStatus) i)),
+						   Int64GetDatum(result->counts[i])};
+		bool nulls[2] = {false, false};
+
+		if (result->counts[i] > 0)
+			tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+typedef void (*ChangeRotation)(RotationRow *row, const Secret *secret, const Policy *policy,
+							   const Actor *actor);
+
+/* cancel() and requeue(): find, lock, check, change. */
+static Datum
+change_rotation(FunctionCallInfo fcinfo, Privilege privilege, const char *event,
+				ChangeRotation change)
+{
+	pg_uuid_t *id = PG_GETARG_UUID_P(0);
+	RotationRow row;
+	Secret secret;
+	Policy policy;
+	Actor actor;
+	AccessScope scope;
+	Datum result;
+
+	actor_current(&actor);
+	require_writable(psprintf("rotor.%s()", event));
+	access_enter(&scope);
+	if (!catalog_load_rotation(id, &row, CurrentMemoryContext) ||
+		!catalog_load_secret(row.secret_id, &secret, &policy, CurrentMemoryContext))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("rotation %s does not exist", uuid_text(id)),
+						errhint("rotor.rotations lists the rotations.")));
+	access_require(&actor, &secret, privilege, event);
+	change(&row, &secret, &policy, &actor);
+	result = rotation_datum(id);
+	access_leave(&scope);
+	return result;
+}
+
+Datum
+rotor_cancel(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(change_rotation(fcinfo, PRIVILEGE_ROTATE, "cancel", rotation_cancel));
+}
+
+Datum
+rotor_requeue(PG_FUNCTION_ARGS)
+{
+	Datum row = change_rotation(fcinfo, PRIVILEGE_ROTATE, "requeue", rotation_requeue);
+
+	wake_workers_at_commit();
+	PG_RETURN_DATUM(row);
+}

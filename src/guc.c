@@ -1,0 +1,114 @@
+/*
+ * guc.c - rotor's settings. docs/settings.md is checked against this table by a test.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "guc.h"
+#include "postmaster/postmaster.h"
+#include "utils/guc.h"
+
+#define DEFAULT_DATABASE "postgres"
+
+char *rotor_database;
+int rotor_workers;
+char *rotor_key_command;
+char *rotor_key_file;
+char *rotor_verify_host;
+int rotor_verify_port;
+int rotor_verify_sslmode;
+int rotor_connect_timeout;
+int rotor_lock_timeout;
+int rotor_poll_interval;
+int rotor_audit_reads;
+int rotor_log_format;
+
+static const struct config_enum_entry audit_reads_options[] = {
+	{"log", AUDIT_READS_LOG, false},
+	{"off", AUDIT_READS_OFF, false},
+	{NULL, 0, false},
+};
+
+static const struct config_enum_entry log_format_options[] = {
+	{"text", LOG_FORMAT_TEXT, false},
+	{"json", LOG_FORMAT_JSON, false},
+	{NULL, 0, false},
+};
+
+/* allow and prefer are missing on purpose: libpq would probe a refused password twice. */
+static const struct config_enum_entry sslmode_options[] = {
+	{"auto", VERIFY_SSLMODE_AUTO, false},
+	{"disable", VERIFY_SSLMODE_DISABLE, false},
+	{"require", VERIFY_SSLMODE_REQUIRE, false},
+	{"verify-ca", VERIFY_SSLMODE_VERIFY_CA, false},
+	{"verify-full", VERIFY_SSLMODE_VERIFY_FULL, false},
+	{NULL, 0, false},
+};
+
+void
+guc_define(void)
+{
+	/* Workers are registered at server start only; without preloading the setting has no effect. */
+	GucContext at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomEnumVariable("rotor.audit_reads", "Server log lines for reads of a secret.",
+							 "log: each read is one line in the server log only; off: none.",
+							 &rotor_audit_reads, AUDIT_READS_LOG, audit_reads_options, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("rotor.connect_timeout", "Longest time for a verification login.",
+							"From the first packet to the answer of the verification query.",
+							&rotor_connect_timeout, 10000, 100, 600000, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("rotor.database", "The database that rotor lives in.",
+							   "One database of a cluster holds the extension and its state.",
+							   &rotor_database, DEFAULT_DATABASE, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("rotor.key_command", "Shell command that prints a master key.",
+							   "%k is replaced by the wanted key's id, or by \"newest\"; it prints "
+							   "one or more lines id:key. Empty: rotor.key_file is read.",
+							   &rotor_key_command, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL,
+							   NULL);
+	DefineCustomStringVariable("rotor.key_file", "File of the master keys.",
+							   "Lines id:key, the last one is the newest. Relative paths start at "
+							   "the data directory.",
+							   &rotor_key_file, "rotor.key", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL,
+							   NULL, NULL);
+	DefineCustomIntVariable("rotor.lock_timeout", "Longest wait of the worker for a lock.",
+							"A role or row locked for longer makes the attempt fail.",
+							&rotor_lock_timeout, 5000, 10, 600000, PGC_SIGHUP, GUC_UNIT_MS, NULL,
+							NULL, NULL);
+	DefineCustomEnumVariable("rotor.log_format", "Form of rotor's own server log lines.", NULL,
+							 &rotor_log_format, LOG_FORMAT_TEXT, log_format_options, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("rotor.poll_interval", "Longest sleep of a worker.",
+							"It wakes sooner when asked or when a rotation is due.",
+							&rotor_poll_interval, 10000, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("rotor.verify_host", "Where the verification login goes.",
+							   "A host, an address or a socket folder of this server. Empty: "
+							   "loopback, else the socket, as pg_hba.conf asks for a password.",
+							   &rotor_verify_host, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("rotor.verify_port", "Port of the verification login.",
+							"0: this server's port.", &rotor_verify_port, 0, 0, 65535, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomEnumVariable("rotor.verify_sslmode", "TLS of the verification login.",
+							 "auto: as pg_hba.conf asks for it. allow and prefer are not offered: "
+							 "they would try a refused password twice.",
+							 &rotor_verify_sslmode, VERIFY_SSLMODE_AUTO, sslmode_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("rotor.workers", "Background workers that rotate.",
+							"Started with the server when rotor is in shared_preload_libraries.",
+							&rotor_workers, 1, 0, 64, at_start, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("rotor");
+}
+
+const char *
+verify_sslmode_name(int sslmode)
+{
+	return sslmode_options[sslmode].name;
+}
+
+bool
+guc_database_was_chosen(void)
+{
+	return strcmp(rotor_database, DEFAULT_DATABASE) != 0;
+}

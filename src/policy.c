@@ -1,0 +1,78 @@
+/*
+ * policy.c - see policy.h.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
+#include "policy.h"
+#include "report.h"
+
+void
+policy_generate(const Policy *policy, SecretBuf *value)
+{
+	RotorError err;
+	bool done;
+
+	secret_buf_wipe(value);
+	if (strcmp(policy->type, "hex") == 0)
+		done = password_generate_hex(policy->spec.length / 2, value, &err);
+	else if (strcmp(policy->type, "uuid") == 0)
+		done = password_generate_uuid(value, &err);
+	else
+		done = password_generate(&policy->spec, value, &err);
+	if (!done)
+		report_raise(&err);
+}
+
+int
+policy_strategy_of(const char *name)
+{
+	if (strcmp(name, "staged") == 0)
+		return 0;
+	if (strcmp(name, "immediate") == 0)
+		return 1;
+	if (strcmp(name, "dual_write") == 0 || strcmp(name, "blue_green") == 0)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("strategy \"%s\" is not available yet", name),
+						strcmp(name, "dual_write") == 0
+							? errdetail("PostgreSQL has one password for a role at a time.")
+							: errdetail("It needs rotor's worker program, which is not there yet."),
+						errhint("Use staged or immediate.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized strategy \"%s\"", name),
+			 errhint("Strategies are staged and immediate.")));
+}
+
+/* A verification query is sent as the rotated role; it must be one plain SELECT. */
+static void
+check_query(const char *query)
+{
+	List *statements = raw_parser(query, RAW_PARSE_DEFAULT);
+	Node *statement = list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
+
+	if (statement == NULL || !IsA(statement, SelectStmt) ||
+		((SelectStmt *) statement)->intoClause != NULL ||
+		((SelectStmt *) statement)->lockingClause != NIL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("verify_query must be one plain SELECT"),
+						errdetail("INTO, FOR UPDATE and several statements are not allowed."),
+						errhint("For example: SELECT 1 FROM app.heartbeat LIMIT 1")));
+}
+
+void
+policy_check(const Policy *policy, const char *strategy)
+{
+	RotorError err;
+
+	(void) policy_strategy_of(strategy);
+	if (strcmp(policy->type, "password") == 0 && !password_spec_check(&policy->spec, &err))
+		report_raise(&err);
+	if (strcmp(policy->type, "hex") == 0 && policy->spec.length % 2 != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("length %d of a hex value is odd", policy->spec.length),
+						errdetail("Each byte makes two characters."), errhint("Use an even length.")));
+	if (policy->verify_query != NULL)
+		check_query(policy->verify_query);
+}

@@ -1,0 +1,83 @@
+/*
+ * report.c - see report.h.
+ */
+#include "postgres.h"
+
+#include "report.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+int
+report_sqlstate(const RotorError *err)
+{
+	switch (err->code)
+	{
+		case ROTOR_ERROR_ARGUMENT:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case ROTOR_ERROR_FORMAT:
+			return ERRCODE_CONFIG_FILE_ERROR;
+		case ROTOR_ERROR_NOT_FOUND:
+		case ROTOR_ERROR_AUTHENTICATION:
+			return ERRCODE_UNDEFINED_FILE;
+		case ROTOR_ERROR_SPACE:
+			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		default:
+			return ERRCODE_INTERNAL_ERROR;
+	}
+}
+
+void
+report_raise(const RotorError *err)
+{
+	ereport(ERROR, (errcode(report_sqlstate(err)), errmsg("%s", err->message),
+					err->detail[0] ? errdetail("%s", err->detail) : 0,
+					err->hint[0] ? errhint("%s", err->hint) : 0));
+}
+
+void
+report_failure(const Failure *failure, const pg_uuid_t *rotation)
+{
+	char *detail = NULL;
+
+	if (rotation != NULL)
+		detail = psprintf("%s%sRotation %s.", failure->detail, failure->detail[0] ? " " : "",
+						  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(rotation))));
+	else if (failure->detail[0])
+		detail = pstrdup(failure->detail);
+	ereport(ERROR, (errcode(failure->sqlstate), errmsg("%s", failure->message),
+					detail ? errdetail("%s", detail) : 0,
+					failure->hint[0] ? errhint("%s", failure->hint) : 0));
+}
+
+void
+failure_set(Failure *failure, int sqlstate, const char *message, const char *detail,
+			const char *hint)
+{
+	failure->sqlstate = sqlstate;
+	strlcpy(failure->message, message, sizeof(failure->message));
+	strlcpy(failure->detail, detail ? detail : "", sizeof(failure->detail));
+	strlcpy(failure->hint, hint ? hint : "", sizeof(failure->hint));
+}
+
+static const char *
+without_secret(const char *text, const SecretBuf *plain)
+{
+	if (text != NULL && plain != NULL && plain->len > 0 && strstr(text, plain->data) != NULL)
+		return "(withheld: it contained the value)";
+	return text;
+}
+
+void
+failure_catch(Failure *failure, const SecretBuf *plain)
+{
+	ErrorData *edata;
+
+	/* CopyErrorData must not run in ErrorContext, and the caller's context outlives an abort. */
+	if (CurrentMemoryContext == ErrorContext)
+		MemoryContextSwitchTo(TopMemoryContext);
+	edata = CopyErrorData();
+	FlushErrorState();
+	failure_set(failure, edata->sqlerrcode, without_secret(edata->message, plain),
+				without_secret(edata->detail, plain), without_secret(edata->hint, plain));
+	FreeErrorData(edata);
+}

@@ -1,0 +1,170 @@
+/*
+ * role.c - see role.h.
+ */
+#include "postgres.h"
+
+#include <openssl/sha.h>
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
+#include "commands/user.h"
+#include "compat.h"
+#include "libpq/crypt.h"
+#include "nodes/makefuncs.h"
+#include "report.h"
+#include "role.h"
+#include "storage/lock.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/* Conflicts with itself and with DROP ROLE's lock; works across databases, dies with its process. */
+#define ROLE_LOCK_MODE ShareUpdateExclusiveLock
+
+bool
+role_lock(Oid role, bool wait)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, AuthIdRelationId, role, 0);
+	return LockAcquire(&tag, ROLE_LOCK_MODE, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+role_unlock(Oid role)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, AuthIdRelationId, role, 0);
+	LockRelease(&tag, ROLE_LOCK_MODE, true);
+}
+
+void
+role_fingerprint(const char *verifier, uint8_t out[FINGERPRINT_LEN])
+{
+	const char *text = verifier ? verifier : "";
+
+	SHA256((const unsigned char *) text, strlen(text), out);
+}
+
+bool
+role_judge(const char *name, const SecretBuf *password, bool has_valid_until,
+		   TimestampTz valid_until, Failure *failure)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool accepted = true;
+
+	if (check_password_hook == NULL)
+		return true;
+	PG_TRY();
+	{
+		(*check_password_hook)(name, password->data, PASSWORD_TYPE_PLAINTEXT,
+							   TimestampTzGetDatum(valid_until), !has_valid_until);
+	}
+	PG_CATCH();
+	{
+		int category = ERRCODE_TO_CATEGORY(geterrcode());
+
+		if (category == ERRCODE_INSUFFICIENT_RESOURCES ||
+			category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_SYSTEM_ERROR)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		failure_catch(failure, password);
+		accepted = false;
+	}
+	PG_END_TRY();
+	return accepted;
+}
+
+static Node *
+make_string(const char *text)
+{
+	return (Node *) makeString(pstrdup(text));
+}
+
+void
+role_alter(const char *name, const char *verifier, const TimestampTz *valid_until)
+{
+	AlterRoleStmt *stmt = makeNode(AlterRoleStmt);
+	RoleSpec *spec = makeNode(RoleSpec);
+	PlannedStmt *plan = makeNode(PlannedStmt);
+	check_password_hook_type hook = check_password_hook;
+	const char *text;
+
+	spec->roletype = ROLESPEC_CSTRING;
+	spec->rolename = pstrdup(name);
+	spec->location = -1;
+	stmt->role = spec;
+	stmt->action = 0;
+	stmt->options =
+		list_make1(makeDefElem("password", verifier ? make_string(verifier) : NULL, -1));
+	text = psprintf("ALTER ROLE %s PASSWORD %s%s", quote_identifier(name),
+					verifier ? "'<redacted>'" : "NULL", valid_until ? " VALID UNTIL '<set>'" : "");
+	if (valid_until != NULL)
+		stmt->options = lappend(
+			stmt->options,
+			makeDefElem("validUntil", make_string(timestamptz_to_str(*valid_until)), -1));
+	plan->commandType = CMD_UTILITY;
+	plan->utilityStmt = (Node *) stmt;
+	plan->canSetTag = true;
+	plan->stmt_location = 0;
+	plan->stmt_len = strlen(text);
+
+	check_password_hook = NULL;
+	PG_TRY();
+	{
+		ProcessUtility(plan, text, false, PROCESS_UTILITY_QUERY, NULL, NULL, None_Receiver, NULL);
+	}
+	PG_FINALLY();
+	{
+		check_password_hook = hook;
+	}
+	PG_END_TRY();
+	CommandCounterIncrement();
+}
+
+void
+role_restore(const RoleState *state)
+{
+	bool known_form =
+		state->verifier != NULL && get_password_type(state->verifier) != PASSWORD_TYPE_PLAINTEXT;
+	Relation authid;
+	HeapTuple tuple;
+	HeapTuple restored;
+	Datum values[Natts_pg_authid] = {0};
+	bool nulls[Natts_pg_authid] = {false};
+	bool replace[Natts_pg_authid] = {false};
+
+	role_alter(state->name, known_form ? state->verifier : NULL, NULL);
+
+	authid = table_open(AuthIdRelationId, RowExclusiveLock);
+	tuple = SearchSysCacheCopy1(AUTHOID, ObjectIdGetDatum(state->oid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "role %u vanished", state->oid);
+	replace[Anum_pg_authid_rolpassword - 1] = true;
+	nulls[Anum_pg_authid_rolpassword - 1] = state->verifier == NULL;
+	if (state->verifier != NULL)
+		values[Anum_pg_authid_rolpassword - 1] = CStringGetTextDatum(state->verifier);
+	replace[Anum_pg_authid_rolvaliduntil - 1] = true;
+	nulls[Anum_pg_authid_rolvaliduntil - 1] = !state->has_valid_until;
+	values[Anum_pg_authid_rolvaliduntil - 1] = TimestampTzGetDatum(state->valid_until);
+	restored = heap_modify_tuple(tuple, RelationGetDescr(authid), values, nulls, replace);
+	CatalogTupleUpdate(authid, &tuple->t_self, restored);
+	table_close(authid, NoLock);
+	CommandCounterIncrement();
+}
+
+bool
+role_accepts(const char *name, const SecretBuf *password)
+{
+	LogDetail detail = NULL;
+	char *verifier = get_role_password(name, &detail);
+
+	return verifier != NULL &&
+		   plain_crypt_verify(name, verifier, password->data, &detail) == STATUS_OK;
+}

@@ -1,0 +1,48 @@
+/*
+ * role.h - the role itself: its lock, its verifier, password checks.
+ *
+ * The only place that changes a role. Runs in the worker, as superuser, inside a transaction. The
+ * plaintext is seen by the server's password check hook alone: ALTER ROLE gets the verifier.
+ */
+#ifndef ROTOR_ROLE_H
+#define ROTOR_ROLE_H
+
+#include "secret_buf.h"
+#include "types.h"
+
+/*
+ * Takes the role's lock for this process, across transactions and databases: two rotations exclude
+ * one another, and DROP ROLE waits. With wait, up to lock_timeout (then 55P03); without, false if
+ * somebody holds it.
+ */
+extern bool role_lock(Oid role, bool wait);
+extern void role_unlock(Oid role);
+
+/* SHA-256 of a verifier; NULL, for a role without a password, has the fingerprint of "". */
+extern void role_fingerprint(const char *verifier, uint8_t out[FINGERPRINT_LEN]);
+
+/*
+ * Lets the server's check_password_hook judge the plaintext as ALTER ROLE would. False, with
+ * *failure filled, if it refuses; anything else it raises (out of memory, cancelled) goes through.
+ */
+extern bool role_judge(const char *name, const SecretBuf *password, bool has_valid_until,
+					   TimestampTz valid_until, Failure *failure);
+
+/*
+ * ALTER ROLE through ProcessUtility, with a built node and a redacted text, so that every hook sees
+ * the event and none sees a value. verifier NULL: PASSWORD NULL. valid_until NULL: left alone.
+ * check_password_hook is set aside for the call: it has judged the plaintext already, and some
+ * modules refuse verifiers as such.
+ */
+extern void role_alter(const char *name, const char *verifier, const TimestampTz *valid_until);
+
+/*
+ * Gives the role state's verifier and VALID UNTIL back, byte for byte: by role_alter(), then, for
+ * what ALTER ROLE cannot say (no VALID UNTIL, a verifier of no known form), in pg_authid itself.
+ */
+extern void role_restore(const RoleState *state);
+
+/* In-process check of password against the role's verifier, VALID UNTIL included. */
+extern bool role_accepts(const char *name, const SecretBuf *password);
+
+#endif

@@ -1,0 +1,606 @@
+/*
+ * rotation.c - see rotation.h. What runs when; rotation_steps.c has what a step does.
+ *
+ * Three commits in the good case: create; set; test and finish. job_advance() is the one function
+ * that changes a rotation's state, and it writes the audit row in the same transaction.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog_read.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "portability/instr_time.h"
+#include "random.h"
+#include "report.h"
+#include "role.h"
+#include "rotation.h"
+#include "rotation_job.h"
+#include "schedule.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "access/xlog.h"
+
+pg_uuid_t
+rotation_new_uuid(void)
+{
+	pg_uuid_t id;
+	RotorError err;
+
+	if (!random_bytes(id.data, UUID_LEN, &err))
+		report_raise(&err);
+	/* RFC 9562, 5.4: version 4, variant 10. */
+	id.data[6] = (id.data[6] & 0x0f) | 0x40;
+	id.data[8] = (id.data[8] & 0x3f) | 0x80;
+	return id;
+}
+
+bool
+job_transaction(Job *job, void (*work)(Job *job, void *arg), void *arg)
+{
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		SPI_connect();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		work(job, arg);
+		PopActiveSnapshot();
+		SPI_finish();
+		CommitTransactionCommand();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(job->context);
+		failure_catch(&job->failure, &job->value);
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(job->context);
+	return done;
+}
+
+FsmOutcome
+outcome_of_sqlstate(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+		case ERRCODE_QUERY_CANCELED:
+		case ERRCODE_UNDEFINED_FILE: /* the key is away */
+			return FSM_OUTCOME_TRANSIENT;
+		case ERRCODE_INTERNAL_ERROR:
+		case ERRCODE_DATA_CORRUPTED:
+		case ERRCODE_INDEX_CORRUPTED:
+			return FSM_OUTCOME_INTERNAL;
+	}
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_CONNECTION_EXCEPTION:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_CONFIG_FILE_ERROR: /* the key file is unfit */
+			return FSM_OUTCOME_TRANSIENT;
+		default:
+			return FSM_OUTCOME_PERMANENT;
+	}
+}
+
+static void
+append_field(StringInfo json, const char *key, const char *value)
+{
+	if (value == NULL || value[0] == '\0')
+		return;
+	appendStringInfo(json, "%s\"%s\":", json->len > 1 ? "," : "", key);
+	escape_json(json, value);
+}
+
+/* What the audit row says beyond its columns; NULL if nothing. */
+static char *
+audit_detail(const Job *job, FsmOutcome outcome, FsmStep step)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	if (outcome != FSM_OUTCOME_OK)
+	{
+		append_field(&json, "sqlstate",
+					 job->failure.sqlstate ? unpack_sql_state(job->failure.sqlstate) : NULL);
+		append_field(&json, "message", job->failure.message);
+		append_field(&json, "detail", job->failure.detail);
+	}
+	append_field(&json, "reason", step == FSM_STEP_CREATE ? job->row.reason : NULL);
+	if (step == FSM_STEP_FINISH && job->sessions_ended >= 0)
+		append_field(&json, "sessions_ended", psprintf("%d", job->sessions_ended));
+	appendStringInfoChar(&json, '}');
+	return json.len > 2 ? json.data : NULL;
+}
+
+static void
+audit_step(Job *job, const FsmTransition *transition, FsmOutcome outcome, double ms)
+{
+	AuditRow audit = {
+		.actor = &job->row.actor,
+		.event = transition->event,
+		.secret = job->secret.name,
+		.rotation = &job->row.id,
+		.version = job->row.has_version ? &job->row.version : NULL,
+		.result = fsm_outcome_name(outcome),
+		.duration_ms = ms,
+		.detail = audit_detail(job, outcome, transition->step),
+	};
+
+	catalog_audit(&audit);
+}
+
+/* Notes what went wrong, and what a "proved" login was barred by, in the row. */
+static void
+note_outcome(Job *job, FsmOutcome outcome)
+{
+	if (outcome == FSM_OUTCOME_OK)
+		return;
+	job->row.outcome = fsm_outcome_name(outcome);
+	if (outcome == FSM_OUTCOME_PROVED)
+	{
+		job->row.note = MemoryContextStrdup(job->context, job->failure.message);
+		return;
+	}
+	job->row.error_code =
+		job->failure.sqlstate
+			? MemoryContextStrdup(job->context, unpack_sql_state(job->failure.sqlstate))
+			: NULL;
+	job->row.error_message = MemoryContextStrdup(
+		job->context, psprintf("%s%s%s", job->failure.message, job->failure.detail[0] ? ": " : "",
+							   job->failure.detail));
+}
+
+/*
+ * The one function that changes the state of a rotation: by the table, with its audit row, inside
+ * the transaction of the step. The row is written by save_row() at the transaction's end.
+ */
+static void
+job_advance(Job *job, FsmOutcome outcome, double ms)
+{
+	const FsmTransition *transition;
+
+	if (outcome == FSM_OUTCOME_TRANSIENT && job->row.attempt + 1 >= job->policy.max_attempts)
+		outcome = FSM_OUTCOME_EXHAUSTED;
+	transition = fsm_next(job->row.step, outcome);
+	if (transition == NULL)
+		transition = fsm_next(job->row.step, outcome = FSM_OUTCOME_INTERNAL);
+
+	note_outcome(job, outcome);
+	job->row.step_ms[job->row.step] = ms;
+	audit_step(job, transition, outcome, ms);
+
+	job->row.attempt = transition->retry || transition->dead_letter ? job->row.attempt + 1 : 0;
+	job->row.delay_ms =
+		transition->retry ? schedule_backoff_ms(&job->policy, job->row.attempt) : 0;
+	if (outcome == FSM_OUTCOME_REFUSED_BY_HOOK)
+		job->row.has_version = false;
+	/* A dead letter keeps the step it died in: requeue() goes on there. */
+	if (!(transition->dead_letter && transition->next == FSM_STEP_DONE))
+		job->row.step = transition->next;
+	job->row.status = transition->status;
+	job->row.dead_letter = transition->dead_letter;
+	if (!fsm_is_over(transition->status))
+		return;
+	if (transition->status == FSM_STATUS_SUCCESS)
+		catalog_settle_dead_letters(job->row.secret_id);
+	if (!job->enrol)
+		catalog_schedule_secret(job->row.secret_id, job->secret.username,
+								transition->status == FSM_STATUS_SUCCESS);
+}
+
+static double
+ms_since(instr_time start)
+{
+	instr_time now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+/* --- before the first step --- */
+
+/*
+ * Takes the role's lock. False if somebody else is at it and we should leave it alone; 55006 if a
+ * rotation is running, 55P03 after lock_timeout if the role is locked otherwise.
+ */
+static bool
+lock_role_for(Job *job)
+{
+	if (role_lock(job->order->role, false))
+		return true;
+	if (job->order->scheduled)
+		return false;
+	if (catalog_role_is_being_rotated(job->order->role))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+						errhint("Wait until it has ended; rotor.rotations shows it.")));
+	return role_lock(job->order->role, true);
+}
+
+static void
+new_rotation(Job *job)
+{
+	const RotationOrder *order = job->order;
+	RotationRow *row = &job->row;
+	bool immediate = order->strategy >= 0 ? order->strategy : job->policy.immediate;
+
+	memset(row, 0, sizeof(*row));
+	row->id = rotation_new_uuid();
+	row->secret_id = job->secret.id;
+	row->trigger = order->rollback ? "rollback" : order->scheduled ? "schedule" : "manual";
+	row->strategy = immediate ? "immediate" : "staged";
+	row->step = FSM_STEP_CREATE;
+	row->status = FSM_STATUS_IN_PROGRESS;
+	row->reason = order->reason[0] ? order->reason : NULL;
+	row->terminate_sessions = order->terminate_sessions >= 0 ? order->terminate_sessions
+															 : job->policy.terminate_sessions;
+	row->actor = order->actor;
+	for (int i = 0; i < FSM_STEP_COUNT; i++)
+		row->step_ms[i] = -1;
+}
+
+/* Fills secret and policy for a role that is not managed yet. */
+static void
+prepare_enrolment(Job *job)
+{
+	bool uncommitted;
+	RoleState role;
+
+	job->enrol = true;
+	if (!catalog_load_policy("default", &job->policy, &uncommitted, job->context))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no policy \"default\""),
+						errhint("Make it again, or name another one in rotor.manage().")));
+	if (!catalog_load_role(job->order->role, false, &role))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the role does not exist"),
+						errdetail("It was dropped, or the transaction that made it is open."),
+						errhint("Commit first.")));
+	strlcpy(job->secret.name, role.name, sizeof(job->secret.name));
+	strlcpy(job->secret.username, role.name, sizeof(job->secret.username));
+	strlcpy(job->secret.policy, job->policy.name, sizeof(job->secret.policy));
+	job->secret.role = role.oid;
+	job->secret.system_identifier = GetSystemIdentifier();
+}
+
+static void
+require_usable(const Secret *secret)
+{
+	if (secret->deleted)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("secret \"%s\" is no longer managed", secret->name),
+						errhint("rotor.restore() takes it up again.")));
+	if (secret->system_identifier != GetSystemIdentifier())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("secret \"%s\" belongs to another cluster", secret->name),
+				 errdetail("It was made in cluster " UINT64_FORMAT ", this one is " UINT64_FORMAT
+						   ".",
+						   secret->system_identifier, GetSystemIdentifier()),
+				 errhint("Call rotor.unmanage() and rotor.manage() to take the role of this cluster "
+						 "under management.")));
+}
+
+/* Locks the role and finds out where to begin. */
+static void
+prepare(Job *job, void *locked)
+{
+	const RotationOrder *order = job->order;
+	int64 secret_id = order->secret_id;
+	pg_uuid_t active;
+	pg_uuid_t previous;
+	SealedValue value;
+	Secret found;
+
+	if (!lock_role_for(job))
+		return;
+	*(bool *) locked = true;
+	/* What happened while we waited must be seen. */
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetTransactionSnapshot());
+
+	if (secret_id == 0 && catalog_find_secret_of_role(order->role, &found))
+		secret_id = found.id;
+	if (secret_id == 0)
+		prepare_enrolment(job);
+	else
+	{
+		if (!catalog_load_secret(secret_id, &job->secret, &job->policy, job->context))
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+							errmsg("the secret does not exist"), errhint("Commit first.")));
+		if (catalog_active_rotation(secret_id, &active))
+		{
+			if (order->rollback)
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+						 errhint("Cancel it, or let it end.")));
+			job->exists = catalog_load_rotation(&active, &job->row, job->context);
+		}
+		else
+			require_usable(&job->secret);
+	}
+	if (order->scheduled && !(job->exists ? job->row.due : job->secret.due))
+		return;
+	job->answer->ran = true;
+	job->answer->resumed = job->exists;
+	if (job->exists)
+		return;
+	new_rotation(job);
+	if (order->rollback)
+	{
+		if (!catalog_find_version(job->secret.id, "previous", &previous, &value))
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+							errmsg("secret \"%s\" has no previous version", job->secret.name)));
+		job->row.has_version = true;
+		job->row.version = previous;
+	}
+}
+
+/* --- the steps --- */
+
+typedef FsmOutcome (*StepFunction)(Job *job);
+
+/* Steps that run in one transaction; test does not. */
+static const StepFunction step_functions[FSM_STEP_COUNT] = {
+	[FSM_STEP_CREATE] = step_create,
+	[FSM_STEP_SET] = step_set,
+	[FSM_STEP_FINISH] = step_finish,
+	[FSM_STEP_UNDO] = step_undo,
+};
+
+static void
+save_row(Job *job)
+{
+	catalog_save_rotation(&job->row);
+}
+
+/* The work of one step, its transition, its audit row and the rotation's row: one transaction. */
+static void
+run_step(Job *job, void *result)
+{
+	FsmOutcome *outcome = result;
+	instr_time start;
+
+	if (job->row.step == FSM_STEP_TEST)
+		job_advance(job, job->test_outcome, job->test_ms);
+	if (job->row.step == FSM_STEP_UNDO && job->test_outcome != FSM_OUTCOME_OK)
+	{
+		/* The refusal is on record before the way back begins. */
+		job->test_outcome = FSM_OUTCOME_OK;
+		save_row(job);
+		return;
+	}
+	if (!fsm_is_over(job->row.status) && step_functions[job->row.step] != NULL)
+	{
+		INSTR_TIME_SET_CURRENT(start);
+		*outcome = step_functions[job->row.step](job);
+		if (*outcome == STEP_OVERTAKEN)
+			return;
+		job_advance(job, *outcome, ms_since(start));
+	}
+	save_row(job);
+}
+
+static void
+record_failure(Job *job, void *outcome)
+{
+	if (job->enrol)
+	{
+		/* The secret's row went with the transaction that failed. */
+		catalog_insert_secret(&job->secret, "local", "self", &job->row.actor);
+		job->row.secret_id = job->secret.id;
+	}
+	/* What the login told is not lost with the transaction that was to record it. */
+	if (job->row.step == FSM_STEP_TEST)
+		job_advance(job, job->test_outcome, job->test_ms);
+	if (job->row.step != FSM_STEP_UNDO || job->test_outcome == FSM_OUTCOME_OK)
+		job_advance(job, *(FsmOutcome *) outcome, -1);
+	job->test_outcome = FSM_OUTCOME_OK;
+	save_row(job);
+}
+
+static void
+log_failure(const Job *job)
+{
+	ereport(LOG,
+			(errcode(job->failure.sqlstate ? job->failure.sqlstate : ERRCODE_INTERNAL_ERROR),
+			 errmsg("rotor: rotation of secret \"%s\", step %s: %s", job->secret.name,
+					fsm_step_name(job->row.step), job->failure.message),
+			 job->failure.detail[0] ? errdetail_internal("%s", job->failure.detail) : 0,
+			 errhidestmt(true), errhidecontext(true)));
+}
+
+/* Runs the step that is next; false if the run should stop for now. */
+static bool
+do_step(Job *job)
+{
+	RotationRow before;
+	FsmOutcome outcome = FSM_OUTCOME_OK;
+	instr_time start;
+
+	if (job->row.step == FSM_STEP_TEST)
+	{
+		INSTR_TIME_SET_CURRENT(start);
+		job->test_outcome = step_test(job);
+		job->test_ms = ms_since(start);
+		if (job->test_outcome != FSM_OUTCOME_OK)
+			log_failure(job);
+	}
+	before = job->row;
+	if (job_transaction(job, run_step, &outcome))
+	{
+		if (outcome != FSM_OUTCOME_OK && outcome != STEP_OVERTAKEN)
+			log_failure(job);
+		job->exists = true;
+		job->enrol = false;
+		return outcome != STEP_OVERTAKEN && job->row.delay_ms == 0;
+	}
+	job->row = before;
+	outcome = outcome_of_sqlstate(job->failure.sqlstate);
+	log_failure(job);
+	if (!job_transaction(job, record_failure, &outcome))
+	{
+		/* Not even that: the row stands as it did, and the next turn takes it up from there. */
+		job->row = before;
+		log_failure(job);
+		return false;
+	}
+	job->exists = true;
+	job->enrol = false;
+	return job->row.delay_ms == 0;
+}
+
+static void
+run_steps(Job *job, RotationSetCallback on_set, void *arg)
+{
+	bool go_on = true;
+
+	while (go_on && !fsm_is_over(job->row.status))
+	{
+		go_on = do_step(job);
+		job->answer->started = job->exists;
+		job->answer->rotation = job->row.id;
+		job->answer->step = job->row.step;
+		job->answer->status = job->row.status;
+		if (on_set != NULL && job->row.step == FSM_STEP_TEST &&
+			strcmp(job->row.strategy, "immediate") == 0)
+		{
+			on_set(job->answer, arg);
+			on_set = NULL;
+		}
+	}
+}
+
+void
+rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate, RotationSetCallback on_set,
+			 void *arg, RotationAnswer *answer)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context =
+		AllocSetContextCreate(TopMemoryContext, "rotor rotation", ALLOCSET_DEFAULT_SIZES);
+	bool locked = false;
+	Job *job;
+
+	memset(answer, 0, sizeof(*answer));
+	MemoryContextSwitchTo(context);
+	job = palloc0(sizeof(Job));
+	job->order = order;
+	job->gate = gate;
+	job->answer = answer;
+	job->context = context;
+	job->sessions_ended = -1;
+	PG_TRY();
+	{
+		if (!job_transaction(job, prepare, &locked))
+		{
+			answer->ran = false;
+			answer->failure = job->failure;
+		}
+		else if (answer->ran)
+		{
+			run_steps(job, on_set, arg);
+			answer->attempt = job->row.attempt;
+			answer->max_attempts = job->policy.max_attempts;
+			answer->delay_ms = job->row.delay_ms;
+			if (job->row.status != FSM_STATUS_SUCCESS)
+				answer->failure = job->failure;
+		}
+	}
+	PG_FINALLY();
+	{
+		secret_wipe(&job->value, sizeof(job->value));
+		if (locked)
+			role_unlock(order->role);
+		MemoryContextSwitchTo(caller);
+		MemoryContextDelete(context);
+	}
+	PG_END_TRY();
+}
+
+pg_uuid_t
+rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *policy)
+{
+	Job *job = palloc0(sizeof(Job));
+	pg_uuid_t active;
+	AuditRow audit = {.actor = &order->actor, .event = "rotation_queued", .result = "ok"};
+
+	if (catalog_active_rotation(secret->id, &active))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+				 errdetail("Rotation %s.",
+						   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&active)))),
+				 errhint("Wait until it has ended; rotor.rotations shows it.")));
+	job->order = order;
+	job->secret = *secret;
+	job->policy = *policy;
+	new_rotation(job);
+	job->row.status = FSM_STATUS_PENDING;
+	catalog_save_rotation(&job->row);
+	audit.secret = secret->name;
+	audit.rotation = &job->row.id;
+	audit.duration_ms = -1;
+	catalog_audit(&audit);
+	return job->row.id;
+}
+
+/* A job for a change that a caller makes to a rotation's row, without running it. */
+static Job *
+job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
+{
+	Job *job = palloc0(sizeof(Job));
+
+	job->context = CurrentMemoryContext;
+	job->row = *row;
+	job->row.actor = *actor; /* of the audit row; the rotation keeps its own */
+	job->secret = *secret;
+	job->policy = *policy;
+	job->sessions_ended = -1;
+	return job;
+}
+
+void
+rotation_cancel(RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
+{
+	Job *job = job_for_row(row, secret, policy, actor);
+
+	if (fsm_is_over(row->status) || fsm_next(row->step, FSM_OUTCOME_CANCELLED) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the rotation cannot be cancelled"),
+						errdetail("Its status is %s, its next step %s.",
+								  fsm_status_name(row->status), fsm_step_name(row->step)),
+						errhint(fsm_is_over(row->status)
+									? "It is over."
+									: "The new password is set already; rotor.rollback() goes back.")));
+	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "cancelled by request", NULL, NULL);
+	job_advance(job, FSM_OUTCOME_CANCELLED, -1);
+	save_row(job);
+}
+
+void
+rotation_requeue(RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
+{
+	Job *job = job_for_row(row, secret, policy, actor);
+	pg_uuid_t active;
+
+	if (!row->dead_letter)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the rotation is not a dead letter"),
+						errdetail("Its status is %s.", fsm_status_name(row->status)),
+						errhint("rotor.dead_letter lists what can be requeued.")));
+	if (catalog_active_rotation(row->secret_id, &active))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+						errhint("Wait until it has ended; rotor.rotations shows it.")));
+	job_advance(job, FSM_OUTCOME_REQUEUED, -1);
+	save_row(job);
+}

@@ -1,0 +1,86 @@
+/*
+ * rotation.h - the engine: create, set, test, finish, and the way back.
+ *
+ * Runs in a rotor worker, outside any transaction; each step is a transaction of its own, and no
+ * transaction is open while it logs in. Whatever a crash left is taken up by the same code: a
+ * rotation's row says which step comes next, and every step is idempotent. docs/protocol.md has the
+ * crash table.
+ */
+#ifndef ROTOR_ROTATION_H
+#define ROTOR_ROTATION_H
+
+#include "port/atomics.h"
+
+#include "audit.h"
+#include "types.h"
+
+/*
+ * Settles a race between "cancel" and "set": whoever moves it from OPEN first has it.
+ */
+typedef enum RotationGate
+{
+	GATE_OPEN,
+	GATE_SETTING,
+	GATE_CANCELLED
+} RotationGate;
+
+/* What is wanted. */
+typedef struct RotationOrder
+{
+	int64 secret_id; /* 0: take the role under management first */
+	Oid role;
+	bool scheduled; /* leave it alone if somebody else is at it */
+	bool rollback;	/* back to the previous version */
+	int strategy;	/* -1: the policy's; 0: staged; 1: immediate */
+	int terminate_sessions; /* -1: the policy's; else bool */
+	char reason[REASON_SIZE];
+	Actor actor;
+} RotationOrder;
+
+/* What became of it. */
+typedef struct RotationAnswer
+{
+	bool ran;			/* false: somebody else is at it, nothing was due */
+	bool started;		/* rotation is valid: there is a row */
+	bool resumed;		/* an earlier rotation was taken up */
+	bool made_key_file; /* the first key file was made */
+	pg_uuid_t rotation;
+	FsmStep step;
+	FsmStatus status;
+	int attempt;
+	int max_attempts;
+	int64 delay_ms;	 /* until the next attempt, if it is not over */
+	Failure failure; /* sqlstate 0: none */
+} RotationAnswer;
+
+/* Called as soon as an immediate rotation's password is set; may be NULL. */
+typedef void (*RotationSetCallback)(const RotationAnswer *answer, void *arg);
+
+/*
+ * Runs one rotation as far as it goes now. Raises nothing but interrupts: what goes wrong is in
+ * *answer. gate may be NULL: it cannot be cancelled.
+ */
+extern void rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate,
+						 RotationSetCallback on_set, void *arg, RotationAnswer *answer);
+
+/*
+ * Queues order in the present transaction (superuser, in SPI) for the worker to find; returns the
+ * new rotation's uuid. 55006 if the secret has one that is not over.
+ */
+extern pg_uuid_t rotation_queue(const RotationOrder *order, const Secret *secret,
+								const Policy *policy);
+
+/*
+ * Cancels or requeues the rotation in the present transaction (superuser, in SPI), its row being
+ * loaded and locked. 55000 if its state does not allow it, 55006 if the secret has another one.
+ */
+struct RotationRow;
+extern void rotation_cancel(struct RotationRow *row, const Secret *secret, const Policy *policy,
+							const Actor *actor);
+extern void rotation_requeue(struct RotationRow *row, const Secret *secret, const Policy *policy,
+							 const Actor *actor);
+
+/* A random uuid. */
+extern pg_uuid_t rotation_new_uuid(void);
+
+#endif

@@ -1,0 +1,65 @@
+/*
+ * rotation_job.h - one rotation in memory; private to rotation.c (what runs when) and
+ * rotation_steps.c (what a step does).
+ *
+ * job->value is the only place where the engine holds the plaintext. It is wiped when the run ends,
+ * however it ends.
+ */
+#ifndef ROTOR_ROTATION_JOB_H
+#define ROTOR_ROTATION_JOB_H
+
+#include "catalog.h"
+#include "rotation.h"
+#include "secret_buf.h"
+
+/* Values that a password check may refuse before the rotation gives up. */
+#define MAX_REFUSED_VALUES 5
+
+/* A step returns this when its rotation was ended by somebody else meanwhile. */
+#define STEP_OVERTAKEN FSM_OUTCOME_COUNT
+
+typedef struct Job
+{
+	const RotationOrder *order;
+	pg_atomic_uint32 *gate; /* NULL: cannot be cancelled by its caller */
+	RotationAnswer *answer;
+	MemoryContext context; /* lives as long as the job */
+	bool enrol;			   /* the secret is to be made by step create */
+	bool exists;		   /* the rotation has a row */
+	Secret secret;
+	Policy policy;
+	RotationRow row;
+	SecretBuf value;
+	bool has_fingerprint;
+	uint8_t fingerprint[FINGERPRINT_LEN]; /* of the verifier that this rotation set */
+	int refused_values;
+	bool cancelled;			 /* the caller's gate says so */
+	FsmOutcome test_outcome; /* recorded together with finish */
+	double test_ms;
+	int sessions_ended; /* -1: not asked for */
+	Failure failure;	/* of the last outcome that was not plain success */
+} Job;
+
+/*
+ * Each does the work of its step inside an open transaction and says what came of it. When it
+ * returns anything but OK or PROVED it has changed nothing; errors are raised as usual, and the
+ * transaction is undone.
+ */
+extern FsmOutcome step_create(Job *job);
+extern FsmOutcome step_set(Job *job);
+extern FsmOutcome step_finish(Job *job);
+extern FsmOutcome step_undo(Job *job);
+
+/* Step test: a login, in no transaction but short ones of its own. Raises nothing but interrupts. */
+extern FsmOutcome step_test(Job *job);
+
+/* The class of an error by its SQLSTATE. */
+extern FsmOutcome outcome_of_sqlstate(int sqlstate);
+
+/*
+ * Runs work in a transaction of its own, as superuser, within SPI. False, with job->failure filled
+ * and everything undone, if it raises an error.
+ */
+extern bool job_transaction(Job *job, void (*work)(Job *job, void *arg), void *arg);
+
+#endif

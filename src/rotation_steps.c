@@ -1,0 +1,493 @@
+/*
+ * rotation_steps.c - what each step does; rotation.c decides which one runs.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog_read.h"
+#include "commands/dbcommands.h"
+#include "compat.h"
+#include "guc.h"
+#include "login.h"
+#include "policy.h"
+#include "report.h"
+#include "role.h"
+#include "rotation_job.h"
+#include "route.h"
+#include "schedule.h"
+#include "scram.h"
+#include "sealing.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/* --- shared by the steps --- */
+
+/*
+ * Is the role there and fit to be rotated? Fills *state, its row locked if asked for. False, with
+ * job->failure filled, if it will not go by itself.
+ */
+static bool
+preflight(Job *job, bool lock, RoleState *state)
+{
+	TimestampTz valid_until;
+	Failure *failure = &job->failure;
+
+	if (!catalog_load_role(job->secret.role, lock, state))
+		failure_set(failure, ERRCODE_UNDEFINED_OBJECT,
+					psprintf("role \"%s\" was dropped", job->secret.username), NULL,
+					"Make the role again and call rotor.unmanage() and rotor.manage().");
+	else if (!state->can_login)
+		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					psprintf("role \"%s\" is not permitted to log in", state->name),
+					"Its new password could not be proved.", "Give it LOGIN, or disable its secret.");
+	else if (state->has_valid_until && state->valid_until <= GetCurrentTimestamp() &&
+			 !schedule_valid_until(&job->policy, &valid_until))
+		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					psprintf("the password of role \"%s\" has expired", state->name),
+					psprintf("VALID UNTIL is %s.", timestamptz_to_str(state->valid_until)),
+					"Set VALID UNTIL to a later time, or valid_until_margin in the policy.");
+	else
+	{
+		strlcpy(job->secret.username, state->name, sizeof(job->secret.username));
+		return true;
+	}
+	return false;
+}
+
+/* Opens the rotation's value unless it is in memory already. */
+static void
+ensure_value(Job *job)
+{
+	SealedValue value;
+	char stage[16];
+
+	if (job->value.len == 0)
+	{
+		if (!catalog_load_version(&job->row.version, &value, stage, job->fingerprint,
+								  &job->has_fingerprint))
+			elog(ERROR, "the rotation's version is gone");
+		sealing_open(job->secret.id, &job->row.version, &value, &job->value);
+	}
+}
+
+/* The fingerprint of the verifier that this rotation gave the role. */
+static void
+ensure_fingerprint(Job *job)
+{
+	SealedValue value;
+	char stage[16];
+
+	if (!job->has_fingerprint)
+		(void) catalog_load_version(&job->row.version, &value, stage, job->fingerprint,
+									&job->has_fingerprint);
+}
+
+/* True if the role still has what this rotation set. */
+static bool
+role_is_ours(Job *job, const RoleState *state)
+{
+	uint8_t fingerprint[FINGERPRINT_LEN];
+
+	ensure_fingerprint(job);
+	role_fingerprint(state->verifier, fingerprint);
+	return job->has_fingerprint && memcmp(fingerprint, job->fingerprint, FINGERPRINT_LEN) == 0;
+}
+
+static const char *
+login_database(const Job *job)
+{
+	return job->policy.verify_database ? job->policy.verify_database
+									   : get_database_name(MyDatabaseId);
+}
+
+/* --- create --- */
+
+/* True if the rotation has a pending value already: it is used, whoever sealed it. */
+static bool
+has_pending_value(const Job *job)
+{
+	SealedValue value;
+	char stage[16];
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	bool has_fingerprint;
+
+	return job->row.has_version &&
+		   catalog_load_version(&job->row.version, &value, stage, fingerprint, &has_fingerprint) &&
+		   (strcmp(stage, "pending") == 0 || strcmp(job->row.trigger, "rollback") == 0);
+}
+
+static void
+enrol(Job *job)
+{
+	AuditRow audit = {.actor = &job->row.actor, .event = "managed", .result = "ok"};
+
+	catalog_insert_secret(&job->secret, "local", "self", &job->row.actor);
+	job->row.secret_id = job->secret.id;
+	audit.secret = job->secret.name;
+	audit.duration_ms = -1;
+	catalog_audit(&audit);
+}
+
+FsmOutcome
+step_create(Job *job)
+{
+	RoleState state;
+	SealedValue sealed;
+	bool made_file;
+
+	if (!preflight(job, false, &state))
+		return FSM_OUTCOME_PERMANENT;
+	if (job->row.started_at == 0)
+		job->row.started_at = GetCurrentTimestamp();
+	if (has_pending_value(job))
+		return FSM_OUTCOME_OK;
+	policy_generate(&job->policy, &job->value);
+	if (job->enrol)
+		enrol(job);
+	job->row.version = rotation_new_uuid();
+	job->row.has_version = true;
+	sealing_seal(job->secret.id, &job->row.version, &job->value, &sealed, &made_file);
+	job->answer->made_key_file |= made_file;
+	catalog_insert_version(&job->row.version, job->secret.id, &sealed);
+	return FSM_OUTCOME_OK;
+}
+
+/* --- set --- */
+
+/* False, with job->failure filled, if a login could not prove a password anyway. */
+static bool
+can_be_proved(Job *job, const char *role)
+{
+	Route route;
+
+	if (job->policy.verifier_suffices)
+		return true;
+	route_choose(login_database(job), role, &route);
+	if (route.answer.proof == HBA_PROOF_PASSWORD || route.answer.proof == HBA_PROOF_UNKNOWN)
+		return true;
+	failure_set(&job->failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				psprintf("a login as role \"%s\" would prove nothing", role),
+				route_complaint(&route),
+				"Let that line say scram-sha-256 and reload, set rotor.verify_host, or set "
+				"verification = 'verifier' in the policy.");
+	return false;
+}
+
+/* True unless somebody ended the rotation meanwhile; then job->row is what they left. */
+static bool
+still_wanted(Job *job)
+{
+	RotationRow now;
+
+	if (!catalog_load_rotation(&job->row.id, &now, job->context))
+		elog(ERROR, "the rotation's row is gone");
+	if (!fsm_is_over(now.status))
+		return true;
+	job->row = now;
+	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "the rotation was cancelled",
+				"The role was not changed.", NULL);
+	return false;
+}
+
+/* The last moment at which the caller can call it off. */
+static bool
+pass_gate(Job *job)
+{
+	uint32 open = GATE_OPEN;
+
+	if (job->gate == NULL || pg_atomic_compare_exchange_u32(job->gate, &open, GATE_SETTING) ||
+		open == GATE_SETTING)
+		return true;
+	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "the rotation was cancelled by its caller",
+				"The role was not changed.", NULL);
+	return false;
+}
+
+#define SAVED_HAS_VERIFIER	  1
+#define SAVED_HAS_VALID_UNTIL 2
+
+/* Seals what the role has now: one byte of flags, VALID UNTIL, the verifier. */
+static void
+save_former(Job *job, const RoleState *state, SavedVerifier *saved)
+{
+	SecretBuf plain = {0};
+	uint8_t flags = (state->verifier ? SAVED_HAS_VERIFIER : 0) |
+					(state->has_valid_until ? SAVED_HAS_VALID_UNTIL : 0);
+	RotorError err;
+	bool made_file;
+
+	if (!secret_buf_append(&plain, &flags, 1, &err) ||
+		!secret_buf_append(&plain, &state->valid_until, sizeof(state->valid_until), &err) ||
+		(state->verifier &&
+		 !secret_buf_append(&plain, state->verifier, strlen(state->verifier), &err)))
+		report_raise(&err);
+	sealing_seal(job->secret.id, &job->row.id, &plain, &saved->value, &made_file);
+	secret_buf_wipe(&plain);
+}
+
+static bool
+judged_acceptable(Job *job, const RoleState *state, bool has_valid_until, TimestampTz valid_until)
+{
+	return role_judge(state->name, &job->value, has_valid_until, valid_until, &job->failure);
+}
+
+/* What follows when the server's password check refuses the value. */
+static FsmOutcome
+refused_by_check(Job *job)
+{
+	strlcpy(job->failure.hint,
+			"Make the policy generate what the server's password check accepts.",
+			sizeof(job->failure.hint));
+	/* A former value cannot be replaced by another one. */
+	if (strcmp(job->row.trigger, "rollback") == 0 || ++job->refused_values >= MAX_REFUSED_VALUES)
+		return FSM_OUTCOME_PERMANENT;
+	secret_buf_wipe(&job->value);
+	return FSM_OUTCOME_REFUSED_BY_HOOK;
+}
+
+FsmOutcome
+step_set(Job *job)
+{
+	RoleState state;
+	SavedVerifier saved = {0};
+	TimestampTz valid_until;
+	bool sets_valid_until = schedule_valid_until(&job->policy, &valid_until);
+	char verifier[SCRAM_VERIFIER_MAX];
+	RotorError err;
+
+	if (!still_wanted(job))
+		return STEP_OVERTAKEN;
+	ensure_value(job);
+	if (!scram_build_verifier(job->value.data, job->value.len,
+							  job->policy.scram_iterations ? job->policy.scram_iterations
+														   : SERVER_SCRAM_ITERATIONS,
+							  NULL, 0, verifier, &err))
+		report_raise(&err);
+	/* From here on the role's row is locked: as little as possible. */
+	if (!preflight(job, true, &state) || !can_be_proved(job, state.name))
+		return FSM_OUTCOME_PERMANENT;
+	if (!pass_gate(job))
+		return FSM_OUTCOME_CANCELLED;
+	if (!judged_acceptable(job, &state, sets_valid_until || state.has_valid_until,
+						   sets_valid_until ? valid_until : state.valid_until))
+		return refused_by_check(job);
+	save_former(job, &state, &saved);
+	role_alter(state.name, verifier, sets_valid_until ? &valid_until : NULL);
+	role_fingerprint(verifier, job->fingerprint);
+	job->has_fingerprint = true;
+	catalog_promote_version(job->secret.id, &job->row.version, job->fingerprint, &saved);
+	catalog_save_verifier(&job->row.id, &saved);
+	return FSM_OUTCOME_OK;
+}
+
+/* --- test --- */
+
+typedef struct TestPlan
+{
+	Route route;
+	char dbname[NAMEDATALEN];
+	bool accepted; /* by the in-process check */
+} TestPlan;
+
+static void
+plan_test(Job *job, void *arg)
+{
+	TestPlan *plan = arg;
+	RoleState state;
+
+	if (!catalog_load_role(job->secret.role, false, &state))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("role \"%s\" was dropped", job->secret.username)));
+	strlcpy(job->secret.username, state.name, sizeof(job->secret.username));
+	ensure_value(job);
+	strlcpy(plan->dbname, login_database(job), sizeof(plan->dbname));
+	route_choose(plan->dbname, job->secret.username, &plan->route);
+}
+
+static void
+check_in_process(Job *job, void *arg)
+{
+	((TestPlan *) arg)->accepted = role_accepts(job->secret.username, &job->value);
+}
+
+/* The login proved nothing: does the policy accept the in-process check instead? */
+static FsmOutcome
+inconclusive(Job *job, TestPlan *plan, const char *why)
+{
+	if (job->policy.verifier_suffices && job_transaction(job, check_in_process, plan) &&
+		plan->accepted)
+	{
+		failure_set(&job->failure, 0, "checked in process, no login was possible", why, NULL);
+		return FSM_OUTCOME_PROVED;
+	}
+	failure_set(&job->failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				"the new password could not be proved by a login", why,
+				"Let pg_hba.conf ask for the password, set rotor.verify_host, or set verification = "
+				"'verifier' in the policy.");
+	return FSM_OUTCOME_INCONCLUSIVE;
+}
+
+/* 28P01: wrong or expired, or refused by something that is not this server's own check. */
+static FsmOutcome
+refused(Job *job, TestPlan *plan)
+{
+	if (!job_transaction(job, check_in_process, plan))
+		return outcome_of_sqlstate(job->failure.sqlstate);
+	if (plan->accepted)
+		return inconclusive(job, plan,
+							"The server's own verifier accepts the password, yet the login was "
+							"refused: it went elsewhere, or the password is checked elsewhere.");
+	failure_set(&job->failure, ERRCODE_INVALID_PASSWORD, "the server refused the new password",
+				"It was changed by somebody else meanwhile, or VALID UNTIL has passed.",
+				"Look at rotor.coverage, then rotate again.");
+	return FSM_OUTCOME_REFUSED;
+}
+
+/* The class of a login that the server did not let in. */
+static FsmOutcome
+not_let_in(Job *job, TestPlan *plan, const LoginResult *login)
+{
+	const char *code = login->sqlstate;
+	int sqlstate = code[0] ? MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4])
+						   : ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
+
+	if (sqlstate == ERRCODE_INVALID_PASSWORD)
+		return refused(job, plan);
+	if (login->used_password && (sqlstate == ERRCODE_TOO_MANY_CONNECTIONS ||
+								 sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
+								 sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ||
+								 sqlstate == ERRCODE_INVALID_CATALOG_NAME))
+	{
+		failure_set(&job->failure, sqlstate,
+					psprintf("the password is right, but the login was barred (%s)", code), NULL,
+					NULL);
+		return FSM_OUTCOME_PROVED;
+	}
+	if (login->timed_out || code[0] == '\0' ||
+		outcome_of_sqlstate(sqlstate) == FSM_OUTCOME_TRANSIENT)
+	{
+		failure_set(&job->failure, sqlstate,
+					login->timed_out ? "the verification login did not end in time"
+									 : "the verification login was not possible now",
+					psprintf("Host \"%s\", port %d, %s.", plan->route.host, plan->route.port,
+							 code[0] ? psprintf("SQLSTATE %s", code)
+									 : psprintf("%d ms at most", rotor_connect_timeout)),
+					"It is tried again.");
+		return FSM_OUTCOME_TRANSIENT;
+	}
+	return inconclusive(job, plan, route_complaint(&plan->route));
+}
+
+static FsmOutcome
+judge_login(Job *job, TestPlan *plan, const LoginResult *login)
+{
+	if (!login->connected)
+		return not_let_in(job, plan, login);
+	if (!login->used_password)
+		return inconclusive(job, plan, route_complaint(&plan->route));
+	if (!login->same_server)
+		return inconclusive(job, plan,
+							"The login reached another server, or a pooler in front of this one.");
+	if (login->queried)
+		return FSM_OUTCOME_OK;
+	if (login->timed_out)
+	{
+		failure_set(&job->failure, ERRCODE_QUERY_CANCELED,
+					"the verification query did not end in time", NULL, "It is tried again.");
+		return FSM_OUTCOME_TRANSIENT;
+	}
+	failure_set(&job->failure, 0,
+				psprintf("the login was let in, but the verification query failed (%s)",
+						 login->sqlstate),
+				NULL, NULL);
+	return FSM_OUTCOME_PROVED;
+}
+
+FsmOutcome
+step_test(Job *job)
+{
+	TestPlan plan = {0};
+	LoginOrder order = {0};
+	LoginResult login;
+
+	if (!job_transaction(job, plan_test, &plan))
+		return outcome_of_sqlstate(job->failure.sqlstate);
+	/* The password would be sent to somebody else. */
+	if (plan.route.answer.proof == HBA_PROOF_EXTERNAL)
+		return inconclusive(job, &plan, route_complaint(&plan.route));
+	order.host = plan.route.host;
+	order.port = plan.route.port;
+	order.sslmode = plan.route.sslmode;
+	order.dbname = plan.dbname;
+	order.user = job->secret.username;
+	order.password = &job->value;
+	order.query = job->policy.verify_query;
+	order.timeout_ms = rotor_connect_timeout;
+	login_try(&order, job->secret.role, &login);
+	return judge_login(job, &plan, &login);
+}
+
+/* --- finish and undo --- */
+
+static FsmOutcome
+superseded(Job *job)
+{
+	failure_set(&job->failure, ERRCODE_OBJECT_IN_USE,
+				"somebody else changed the role's password during the rotation",
+				"The role does not have the verifier that this rotation set; it was left alone.",
+				"Rotate again, so that rotor knows the password.");
+	return FSM_OUTCOME_SUPERSEDED;
+}
+
+FsmOutcome
+step_finish(Job *job)
+{
+	RoleState state;
+
+	if (!catalog_load_role(job->secret.role, false, &state))
+	{
+		failure_set(&job->failure, ERRCODE_UNDEFINED_OBJECT, "the role was dropped", NULL, NULL);
+		return FSM_OUTCOME_PERMANENT;
+	}
+	if (!role_is_ours(job, &state))
+		return superseded(job);
+	catalog_note_verified(&job->row.version);
+	catalog_drop_verifier(&job->row.id);
+	if (job->row.terminate_sessions)
+		job->sessions_ended =
+			catalog_terminate_sessions(job->secret.role, job->row.actor.pid, MyProcPid);
+	return FSM_OUTCOME_OK;
+}
+
+FsmOutcome
+step_undo(Job *job)
+{
+	RoleState state;
+	RoleState former;
+	SavedVerifier saved;
+	SecretBuf plain = {0};
+	uint8_t flags;
+
+	if (!catalog_load_role(job->secret.role, true, &state))
+	{
+		failure_set(&job->failure, ERRCODE_UNDEFINED_OBJECT, "the role was dropped", NULL, NULL);
+		return FSM_OUTCOME_PERMANENT;
+	}
+	if (!role_is_ours(job, &state))
+		return superseded(job);
+	if (!catalog_load_verifier(&job->row.id, &saved))
+		elog(ERROR, "the former verifier is gone");
+	sealing_open(job->secret.id, &job->row.id, &saved.value, &plain);
+	former = state;
+	flags = (uint8_t) plain.data[0];
+	former.has_valid_until = (flags & SAVED_HAS_VALID_UNTIL) != 0;
+	memcpy(&former.valid_until, plain.data + 1, sizeof(former.valid_until));
+	former.verifier = (flags & SAVED_HAS_VERIFIER)
+						  ? pstrdup(plain.data + 1 + sizeof(former.valid_until))
+						  : NULL;
+	secret_buf_wipe(&plain);
+	role_restore(&former);
+	catalog_demote_version(job->secret.id, &job->row.version, &saved);
+	catalog_drop_verifier(&job->row.id);
+	return FSM_OUTCOME_OK;
+}

@@ -1,0 +1,105 @@
+/*
+ * types.h - the rows that modules hand to one another.
+ *
+ * catalog fills them, rotation joins what they say; role, login and keyring see no more than these.
+ * Fixed sizes, no pointers into a memory context, save where a comment says otherwise.
+ */
+#ifndef ROTOR_TYPES_H
+#define ROTOR_TYPES_H
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#include "fsm.h"
+#include "password.h"
+
+#define SECRET_NAME_SIZE (128 * 4 + 1) /* 128 characters of up to 4 bytes */
+#define CLIENT_ADDR_SIZE 64
+#define REASON_SIZE		 1025
+#define ERROR_SIZE		 512
+#define FINGERPRINT_LEN	 32
+
+/* Who asked for something. */
+typedef struct Actor
+{
+	Oid role;						 /* GetUserId() when the function was entered */
+	int pid;						 /* of the caller's backend; 0: the schedule */
+	char name[NAMEDATALEN];			 /* name of role */
+	char session_user[NAMEDATALEN];	 /* empty: none */
+	char client_addr[CLIENT_ADDR_SIZE]; /* empty: a local socket or the worker */
+} Actor;
+
+/* One row of rotor.policy. */
+typedef struct Policy
+{
+	char name[SECRET_NAME_SIZE];
+	char type[16];
+	PasswordSpec spec; /* spec.exclude points into exclude */
+	char exclude[256];
+	bool immediate;
+	bool verifier_suffices;
+	char *verify_query;	   /* palloc'd; NULL: none */
+	char *verify_database; /* palloc'd; NULL: rotor's own */
+	int scram_iterations;  /* 0: the server's default */
+	Interval *rotation_interval;
+	Interval *valid_until_margin; /* palloc'd; NULL: none */
+	bool terminate_sessions;
+	int max_attempts;
+	int64 backoff_ms;
+	int64 backoff_max_ms;
+} Policy;
+
+/* One row of rotor.secret. */
+typedef struct Secret
+{
+	int64 id;
+	char name[SECRET_NAME_SIZE];
+	Oid role;
+	char username[NAMEDATALEN];
+	uint64 system_identifier;
+	char policy[SECRET_NAME_SIZE];
+	bool enabled;
+	bool deleted;
+	bool due;		  /* when loaded by id: its scheduled rotation may begin */
+	bool uncommitted; /* written by the transaction that reads it */
+} Secret;
+
+/* A role as pg_authid has it. */
+typedef struct RoleState
+{
+	Oid oid;
+	char name[NAMEDATALEN];
+	bool can_login;
+	bool superuser;
+	bool replication;
+	char *verifier; /* palloc'd; NULL: no password */
+	bool has_valid_until;
+	TimestampTz valid_until;
+} RoleState;
+
+/* One row of rotor.version: a sealed value. */
+typedef struct SealedValue
+{
+	pg_uuid_t key_id;
+	bytea *sealed; /* palloc'd */
+} SealedValue;
+
+/* One row of rotor.data_key. */
+typedef struct DataKeyRow
+{
+	pg_uuid_t id;
+	char master_key_id[64];
+	bytea *wrapped;		/* palloc'd */
+	bytea *check_value; /* palloc'd */
+} DataKeyRow;
+
+/* What went wrong, in a form that fits shared memory and the catalog. Never a password. */
+typedef struct Failure
+{
+	int sqlstate; /* MAKE_SQLSTATE form; 0: nothing */
+	char message[ERROR_SIZE];
+	char detail[ERROR_SIZE];
+	char hint[ERROR_SIZE];
+} Failure;
+
+#endif
