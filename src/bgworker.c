@@ -244,7 +244,7 @@ reload(void)
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
 	override_settings();
-	(void) hba_reload();
+	hba_forget();
 	/* exit 1: the postmaster starts us again, in the new database. */
 	if (strcmp(database, rotor_database) != 0)
 		proc_exit(1);

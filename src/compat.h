@@ -27,11 +27,11 @@
 #define MY_PROC_NUMBER (MyProc->pgprocno)
 #endif
 
-/* The file a pg_hba.conf line stands in: include directives came with 16. */
+/* include directives of pg_hba.conf, and with them the file a line stands in, came with 16. */
 #if PG_VERSION_NUM >= 160000
-#define HBA_LINE_FILE(line) ((line)->sourcefile)
+#define HBA_RULES_FILE_COLUMN "file_name"
 #else
-#define HBA_LINE_FILE(line) HbaFileName
+#define HBA_RULES_FILE_COLUMN "pg_catalog.current_setting('hba_file')"
 #endif
 
 /* Reserving a GUC prefix got its name in 15. */

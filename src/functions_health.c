@@ -139,8 +139,8 @@ static void
 check_key_file(const Findings *findings)
 {
 	char *path = keyring_file_path();
-	char real_path[MAXPGPATH];
-	char real_data[MAXPGPATH];
+	char real_path[PATH_MAX];
+	char real_data[PATH_MAX];
 	size_t len;
 
 	if (rotor_key_command[0] != '\0' || realpath(path, real_path) == NULL ||
@@ -188,7 +188,7 @@ check_pg_hba(const Findings *findings)
 	uint64 count;
 	ManagedRole *roles;
 
-	(void) hba_reload();
+	hba_forget();
 	if (SPI_execute("SELECT a.rolname::text, s.name, p.verification = 'verifier', "
 					"coalesce(p.verify_database, current_database()) FROM rotor.secret s "
 					"JOIN rotor.policy p ON p.name = s.policy "

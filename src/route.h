@@ -17,7 +17,7 @@ typedef struct Route
 	HbaAnswer answer;	 /* what pg_hba.conf will ask there */
 } Route;
 
-/* Fills *route for a login of user to dbname. Inside a transaction. */
+/* Fills *route for a login of user to dbname. Inside a transaction, as superuser, in SPI. */
 extern void route_choose(const char *dbname, const char *user, Route *route);
 
 /* A sentence that names the pg_hba.conf line and why it proves nothing; palloc'd. */
