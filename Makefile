@@ -17,6 +17,8 @@ OBJS = \
 	src/bgworker.o \
 	src/catalog.o \
 	src/catalog_read.o \
+	src/catalog_rotation.o \
+	src/catalog_run.o \
 	src/fsm.o \
 	src/functions.o \
 	src/functions_admin.o \

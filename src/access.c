@@ -46,14 +46,14 @@ access_may_set_password(Oid caller, Oid role)
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	form = (Form_pg_authid) GETSTRUCT(tuple);
-	allowed = superuser_arg(caller) || (!form->rolsuper && compat_may_set_password(
-																caller, role, form->rolreplication));
+	allowed = superuser_arg(caller) ||
+			  (!form->rolsuper && compat_may_set_password(caller, role, form->rolreplication));
 	ReleaseSysCache(tuple);
 	return allowed;
 }
 
 static void refuse(const Actor *actor, const char *event, const char *subject, const char *detail,
-				   const char *hint) pg_attribute_noreturn();
+				   const char *hint) ROTOR_NORETURN;
 
 static void
 refuse(const Actor *actor, const char *event, const char *subject, const char *detail,
@@ -62,8 +62,8 @@ refuse(const Actor *actor, const char *event, const char *subject, const char *d
 	/* A rollback would take an audit row with it; the log keeps it. */
 	audit_log_line(actor, event, subject, "refused");
 	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					errmsg("permission denied for secret \"%s\"", subject),
-					errdetail("%s", detail), errhint("%s", hint)));
+					errmsg("permission denied for secret \"%s\"", subject), errdetail("%s", detail),
+					errhint("%s", hint)));
 }
 
 void
@@ -78,8 +78,7 @@ access_require(const Actor *actor, const Secret *secret, Privilege privilege, co
 					actor->name, secret->username, privilege_names[privilege]),
 		   psprintf("Somebody who manages it can call rotor.grant_access(%s, %s, '%s').",
 					quote_literal_cstr(secret->name),
-					quote_literal_cstr(quote_identifier(actor->name)),
-					privilege_names[privilege]));
+					quote_literal_cstr(quote_identifier(actor->name)), privilege_names[privilege]));
 }
 
 void
@@ -100,10 +99,10 @@ access_require_superuser(const Actor *actor, const char *event)
 	if (superuser_arg(actor->role))
 		return;
 	audit_log_line(actor, event, NULL, "refused");
-	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					errmsg("permission denied for %s", event),
-					errdetail("Only superusers may do this: it steers what rotor's worker does."),
-					errhint("Ask a superuser.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for %s", event),
+			 errdetail("Only superusers may do this: it steers what rotor's worker does."),
+			 errhint("Ask a superuser.")));
 }
 
 Privilege

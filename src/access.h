@@ -42,8 +42,8 @@ extern bool access_may_set_password(Oid caller, Oid role);
  * Returns if actor may do what privilege stands for to the secret; else writes a line to the
  * server log (event names the call) and raises 42501.
  */
-extern void access_require(const Actor *actor, const Secret *secret, Privilege privilege,
-						   const char *event);
+extern void
+access_require(const Actor *actor, const Secret *secret, Privilege privilege, const char *event);
 
 /* The same for a role that is not managed yet. */
 extern void access_require_role(const Actor *actor, Oid role, const char *name, const char *event);

@@ -17,7 +17,7 @@ extern void actor_schedule(Actor *actor);
  * One line in the server log, never sent to the client. subject is a secret's or role's name, may
  * be NULL; result is "ok" or the reason of a refusal. Never a value.
  */
-extern void audit_log_line(const Actor *actor, const char *event, const char *subject,
-						   const char *result);
+extern void
+audit_log_line(const Actor *actor, const char *event, const char *subject, const char *result);
 
 #endif

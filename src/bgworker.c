@@ -30,10 +30,10 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
-#define WORKER_TYPE		 "rotor worker" /* catalog.c looks for it in pg_stat_activity */
-#define RESTART_SECONDS	 5
-#define DUE_BATCH		 64
-#define BUSY_PAUSE_MS	 500 /* before looking again at what others are at */
+#define WORKER_TYPE		"rotor worker" /* catalog.c looks for it in pg_stat_activity */
+#define RESTART_SECONDS 5
+#define DUE_BATCH		64
+#define BUSY_PAUSE_MS	500 /* before looking again at what others are at */
 
 extern PGDLLEXPORT void rotor_worker_main(Datum arg);
 extern PGDLLEXPORT void rotor_one_shot_main(Datum arg);
@@ -382,7 +382,7 @@ needs_empty_home(Node *statement)
 		case T_AlterDatabaseStmt:
 			return is_home(((AlterDatabaseStmt *) statement)->dbname);
 		case T_CreatedbStmt:
-			foreach (cell, ((CreatedbStmt *) statement)->options)
+			foreach(cell, ((CreatedbStmt *) statement)->options)
 			{
 				DefElem *option = lfirst(cell);
 

@@ -5,6 +5,7 @@
 
 #include "catalog.h"
 #include "catalog/pg_type.h"
+#include "catalog_run.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -15,16 +16,6 @@
 #include "utils/timestamp.h"
 #include "access/xact.h"
 
-#define MAX_ARGS 24
-
-typedef struct Statement
-{
-	const char *sql;
-	int nargs;
-	Oid types[MAX_ARGS];
-	SPIPlanPtr plan; /* kept for the life of the process */
-} Statement;
-
 #define POLICY_COLUMNS                                                                             \
 	"p.name, p.type, p.length, p.uppercase, p.lowercase, p.digits, p.symbols, p.exclude, "         \
 	"p.require_each_type, p.strategy = 'immediate', p.verification = 'verifier', p.verify_query, " \
@@ -34,11 +25,9 @@ typedef struct Statement
 	"(extract(epoch FROM p.backoff_max) * 1000)::bigint, p.xmin"
 #define POLICY_COLUMN_COUNT 21
 
-#define ROLE_COLUMNS                                                                               \
-	"SELECT a.rolname, a.rolcanlogin, a.rolsuper, a.rolreplication, a.rolpassword, "               \
+#define ROLE_COLUMNS                                                                 \
+	"SELECT a.rolname, a.rolcanlogin, a.rolsuper, a.rolreplication, a.rolpassword, " \
 	"a.rolvaliduntil FROM pg_catalog.pg_authid a WHERE a.oid = $1"
-
-#define ACTIVE "('pending', 'in_progress', 'verifying')"
 
 static Statement load_secret = {
 	"SELECT " POLICY_COLUMNS ", s.id, s.name, s.role_oid, s.username, s.system_identifier, "
@@ -100,84 +89,6 @@ static Statement note_set = {
 	NULL};
 static Statement note_verified = {
 	"UPDATE rotor.version SET verified_at = clock_timestamp() WHERE id = $1", 1, {UUIDOID}, NULL};
-static Statement load_rotation = {
-	"SELECT secret_id, version_id, trigger, strategy, step, status, attempt, terminate_sessions, "
-	"reason, requested_by, session_user_name, host(client_addr), started_at, note, "
-	"coalesce(next_attempt_at <= clock_timestamp(), false), dead_letter "
-	"FROM rotor.rotation WHERE id = $1 FOR UPDATE",
-	1,
-	{UUIDOID},
-	NULL};
-static Statement active_rotation = {
-	"SELECT id FROM rotor.rotation WHERE secret_id = $1 AND status IN " ACTIVE,
-	1,
-	{INT8OID},
-	NULL};
-static Statement save_rotation = {
-	"INSERT INTO rotor.rotation AS r (id, secret_id, version_id, trigger, strategy, step, status, "
-	"attempt, next_attempt_at, dead_letter, outcome, error_code, error_message, note, reason, "
-	"terminate_sessions, requested_by, session_user_name, client_addr, started_at, finished_at, "
-	"create_ms, set_ms, test_ms, finish_ms) "
-	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
-	"CASE WHEN $7 IN " ACTIVE " THEN clock_timestamp() + $9 * interval '1 ms' END, "
-	"$10, $11, $12, $13, $14, $15, $16, $17, $18, $19::inet, $20, "
-	"CASE WHEN $7 NOT IN " ACTIVE " THEN clock_timestamp() END, $21, $22, $23, $24) "
-	"ON CONFLICT (id) DO UPDATE SET version_id = excluded.version_id, step = excluded.step, "
-	"status = excluded.status, attempt = excluded.attempt, "
-	"next_attempt_at = excluded.next_attempt_at, dead_letter = excluded.dead_letter, "
-	"outcome = excluded.outcome, error_code = excluded.error_code, "
-	"error_message = excluded.error_message, note = excluded.note, "
-	"started_at = coalesce(r.started_at, excluded.started_at), "
-	"finished_at = excluded.finished_at, "
-	"create_ms = coalesce(excluded.create_ms, r.create_ms), "
-	"set_ms = coalesce(excluded.set_ms, r.set_ms), "
-	"test_ms = coalesce(excluded.test_ms, r.test_ms), "
-	"finish_ms = coalesce(excluded.finish_ms, r.finish_ms)",
-	24,
-	{UUIDOID, INT8OID, UUIDOID, TEXTOID,   TEXTOID,	  TEXTOID,	 TEXTOID,	INT4OID,
-	 INT8OID, BOOLOID, TEXTOID, TEXTOID,   TEXTOID,	  TEXTOID,	 TEXTOID,	BOOLOID,
-	 TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID},
-	NULL};
-static Statement settle_dead_letters = {
-	"WITH settled AS (UPDATE rotor.rotation SET dead_letter = false "
-	"WHERE secret_id = $1 AND dead_letter RETURNING id) "
-	"DELETE FROM rotor.saved_verifier v USING settled s WHERE v.rotation_id = s.id",
-	1,
-	{INT8OID},
-	NULL};
-static Statement save_verifier = {
-	"INSERT INTO rotor.saved_verifier VALUES ($1, $2, $3, $4, $5, $6)",
-	6,
-	{UUIDOID, UUIDOID, BYTEAOID, TEXTOID, UUIDOID, UUIDOID},
-	NULL};
-static Statement load_verifier = {
-	"SELECT key_id, sealed, version_stage, former_current, former_previous "
-	"FROM rotor.saved_verifier WHERE rotation_id = $1",
-	1,
-	{UUIDOID},
-	NULL};
-static Statement drop_verifier = {
-	"DELETE FROM rotor.saved_verifier WHERE rotation_id = $1", 1, {UUIDOID}, NULL};
-static Statement due = {
-	"SELECT d.secret_id, d.role_oid FROM ("
-	"(SELECT s.id AS secret_id, s.role_oid, r.next_attempt_at AS at FROM rotor.rotation r "
-	"JOIN rotor.secret s ON s.id = r.secret_id WHERE r.status IN " ACTIVE
-	" AND r.next_attempt_at <= clock_timestamp() ORDER BY r.next_attempt_at LIMIT $1) UNION ALL "
-	"(SELECT s.id, s.role_oid, s.next_rotation FROM rotor.secret s WHERE s.enabled "
-	"AND s.deleted_at IS NULL AND s.next_rotation <= clock_timestamp() AND NOT EXISTS "
-	"(SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND r.status IN " ACTIVE ") "
-	"ORDER BY s.next_rotation LIMIT $1)) d ORDER BY d.at LIMIT $1",
-	1,
-	{INT8OID},
-	NULL};
-static Statement next_due = {
-	"SELECT (extract(epoch FROM least("
-	"(SELECT min(next_attempt_at) FROM rotor.rotation WHERE status IN " ACTIVE "), "
-	"(SELECT min(next_rotation) FROM rotor.secret WHERE enabled AND deleted_at IS NULL "
-	"AND next_rotation IS NOT NULL)) - clock_timestamp()) * 1000)::bigint",
-	0,
-	{0},
-	NULL};
 static Statement load_role = {ROLE_COLUMNS, 1, {OIDOID}, NULL};
 static Statement lock_role = {ROLE_COLUMNS " FOR UPDATE", 1, {OIDOID}, NULL};
 static Statement role_is_being_rotated = {
@@ -218,113 +129,6 @@ static Statement audit = {
 	10,
 	{TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, FLOAT8OID, TEXTOID},
 	NULL};
-
-/* Arguments of one execution, collected in order. */
-typedef struct Args
-{
-	int count;
-	Datum values[MAX_ARGS];
-	char nulls[MAX_ARGS];
-} Args;
-
-static void
-arg(Args *args, Datum value)
-{
-	args->values[args->count] = value;
-	args->nulls[args->count++] = ' ';
-}
-
-static void
-arg_null(Args *args)
-{
-	args->values[args->count] = (Datum) 0;
-	args->nulls[args->count++] = 'n';
-}
-
-/* NULL and the empty string both stand for SQL's null. */
-static void
-arg_text(Args *args, const char *value)
-{
-	if (value != NULL && value[0] != '\0')
-		arg(args, CStringGetTextDatum(value));
-	else
-		arg_null(args);
-}
-
-static void
-arg_uuid(Args *args, const pg_uuid_t *value)
-{
-	if (value != NULL)
-		arg(args, UUIDPGetDatum(value));
-	else
-		arg_null(args);
-}
-
-static void
-arg_positive(Args *args, double value)
-{
-	if (value >= 0)
-		arg(args, Float8GetDatum(value));
-	else
-		arg_null(args);
-}
-
-static uint64
-run(Statement *statement, Args *args)
-{
-	int result;
-
-	Assert(args->count == statement->nargs);
-	if (statement->plan == NULL)
-	{
-		SPIPlanPtr plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
-
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
-				 SPI_result_code_string(SPI_result));
-		statement->plan = plan;
-	}
-	result = SPI_execute_plan(statement->plan, args->values, args->nulls, false, 0);
-	if (result < 0)
-		elog(ERROR, "could not run \"%s\": %s", statement->sql, SPI_result_code_string(result));
-	return SPI_processed;
-}
-
-/* Column number (from 0) of row of the last result. */
-static Datum
-result(uint64 row, int number, bool *null)
-{
-	bool is_null;
-	Datum value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number + 1,
-								&is_null);
-
-	if (null != NULL)
-		*null = is_null;
-	else if (is_null)
-		elog(ERROR, "unexpected null in column %d", number);
-	return value;
-}
-
-static void
-result_text(int number, char *out, size_t size)
-{
-	bool null;
-	Datum value = result(0, number, &null);
-
-	out[0] = '\0';
-	if (!null)
-		text_to_cstring_buffer(DatumGetTextPP(value), out, size);
-}
-
-/* NULL if the column is null. */
-static char *
-result_string(int number, MemoryContext keep)
-{
-	bool null;
-	Datum value = result(0, number, &null);
-
-	return null ? NULL : MemoryContextStrdup(keep, TextDatumGetCString(value));
-}
 
 static Interval *
 result_interval(int number, MemoryContext keep)
@@ -559,180 +363,6 @@ catalog_note_verified(const pg_uuid_t *version)
 	run(&note_verified, &args);
 }
 
-/* --- rotations --- */
-
-bool
-catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep)
-{
-	Args args = {0};
-	bool null;
-	Datum value;
-	char word[16];
-
-	arg_uuid(&args, id);
-	if (run(&load_rotation, &args) != 1)
-		return false;
-	memset(row, 0, sizeof(*row));
-	row->id = *id;
-	row->secret_id = DatumGetInt64(result(0, 0, NULL));
-	value = result(0, 1, &null);
-	row->has_version = !null;
-	if (!null)
-		row->version = *DatumGetUUIDP(value);
-	row->trigger = result_string(2, keep);
-	row->strategy = result_string(3, keep);
-	result_text(4, word, sizeof(word));
-	row->step = fsm_step_of(word);
-	result_text(5, word, sizeof(word));
-	row->status = fsm_status_of(word);
-	row->attempt = DatumGetInt32(result(0, 6, NULL));
-	row->terminate_sessions = DatumGetBool(result(0, 7, NULL));
-	row->reason = result_string(8, keep);
-	result_text(9, row->actor.name, sizeof(row->actor.name));
-	result_text(10, row->actor.session_user, sizeof(row->actor.session_user));
-	result_text(11, row->actor.client_addr, sizeof(row->actor.client_addr));
-	value = result(0, 12, &null);
-	row->started_at = null ? 0 : DatumGetTimestampTz(value);
-	row->note = result_string(13, keep);
-	row->due = DatumGetBool(result(0, 14, NULL));
-	row->dead_letter = DatumGetBool(result(0, 15, NULL));
-	for (int i = 0; i < FSM_STEP_COUNT; i++)
-		row->step_ms[i] = -1;
-	return true;
-}
-
-bool
-catalog_active_rotation(int64 secret_id, pg_uuid_t *id)
-{
-	Args args = {0};
-
-	arg(&args, Int64GetDatum(secret_id));
-	if (run(&active_rotation, &args) != 1)
-		return false;
-	*id = *DatumGetUUIDP(result(0, 0, NULL));
-	return true;
-}
-
-void
-catalog_save_rotation(const RotationRow *row)
-{
-	Args args = {0};
-
-	arg_uuid(&args, &row->id);
-	arg(&args, Int64GetDatum(row->secret_id));
-	arg_uuid(&args, row->has_version ? &row->version : NULL);
-	arg_text(&args, row->trigger);
-	arg_text(&args, row->strategy);
-	arg_text(&args, fsm_step_name(row->step));
-	arg_text(&args, fsm_status_name(row->status));
-	arg(&args, Int32GetDatum(row->attempt));
-	arg(&args, Int64GetDatum(row->delay_ms));
-	arg(&args, BoolGetDatum(row->dead_letter));
-	arg_text(&args, row->outcome);
-	arg_text(&args, row->error_code);
-	arg_text(&args, row->error_message);
-	arg_text(&args, row->note);
-	arg_text(&args, row->reason);
-	arg(&args, BoolGetDatum(row->terminate_sessions));
-	arg_text(&args, row->actor.name);
-	arg_text(&args, row->actor.session_user);
-	arg_text(&args, row->actor.client_addr);
-	if (row->started_at != 0)
-		arg(&args, TimestampTzGetDatum(row->started_at));
-	else
-		arg_null(&args);
-	arg_positive(&args, row->step_ms[FSM_STEP_CREATE]);
-	arg_positive(&args, row->step_ms[FSM_STEP_SET]);
-	arg_positive(&args, row->step_ms[FSM_STEP_TEST]);
-	arg_positive(&args, row->step_ms[FSM_STEP_FINISH]);
-	run(&save_rotation, &args);
-}
-
-void
-catalog_settle_dead_letters(int64 secret_id)
-{
-	Args args = {0};
-
-	arg(&args, Int64GetDatum(secret_id));
-	run(&settle_dead_letters, &args);
-}
-
-void
-catalog_save_verifier(const pg_uuid_t *rotation, const SavedVerifier *saved)
-{
-	Args args = {0};
-
-	arg_uuid(&args, rotation);
-	arg_uuid(&args, &saved->value.key_id);
-	arg(&args, PointerGetDatum(saved->value.sealed));
-	arg_text(&args, saved->version_stage);
-	arg_uuid(&args, saved->has_current ? &saved->former_current : NULL);
-	arg_uuid(&args, saved->has_previous ? &saved->former_previous : NULL);
-	run(&save_verifier, &args);
-}
-
-bool
-catalog_load_verifier(const pg_uuid_t *rotation, SavedVerifier *saved)
-{
-	Args args = {0};
-	bool null;
-	Datum value;
-
-	memset(saved, 0, sizeof(*saved));
-	arg_uuid(&args, rotation);
-	if (run(&load_verifier, &args) != 1)
-		return false;
-	saved->value.key_id = *DatumGetUUIDP(result(0, 0, NULL));
-	saved->value.sealed = DatumGetByteaPCopy(result(0, 1, NULL));
-	result_text(2, saved->version_stage, sizeof(saved->version_stage));
-	value = result(0, 3, &null);
-	saved->has_current = !null;
-	if (!null)
-		saved->former_current = *DatumGetUUIDP(value);
-	value = result(0, 4, &null);
-	saved->has_previous = !null;
-	if (!null)
-		saved->former_previous = *DatumGetUUIDP(value);
-	return true;
-}
-
-void
-catalog_drop_verifier(const pg_uuid_t *rotation)
-{
-	Args args = {0};
-
-	arg_uuid(&args, rotation);
-	run(&drop_verifier, &args);
-}
-
-int
-catalog_due(DueItem *items, int limit)
-{
-	Args args = {0};
-	int count;
-
-	arg(&args, Int64GetDatum(limit));
-	count = (int) run(&due, &args);
-	for (int i = 0; i < count; i++)
-	{
-		items[i].secret_id = DatumGetInt64(result(i, 0, NULL));
-		items[i].role = DatumGetObjectId(result(i, 1, NULL));
-	}
-	return count;
-}
-
-int64
-catalog_next_due_ms(void)
-{
-	Args args = {0};
-	bool null;
-	Datum value;
-
-	run(&next_due, &args);
-	value = result(0, 0, &null);
-	return null ? -1 : Max(DatumGetInt64(value), 0);
-}
-
 /* --- roles --- */
 
 bool
@@ -798,15 +428,10 @@ bool
 catalog_active_data_key(pg_uuid_t *id, bool *any)
 {
 	Args args = {0};
-	bool null;
-	Datum value;
 
 	run(&active_data_key, &args);
 	*any = DatumGetBool(result(0, 1, NULL));
-	value = result(0, 0, &null);
-	if (!null)
-		*id = *DatumGetUUIDP(value);
-	return !null;
+	return result_uuid(0, id);
 }
 
 void

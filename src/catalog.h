@@ -32,7 +32,7 @@ typedef struct RotationRow
 	bool terminate_sessions;
 	bool due; /* when loaded: its next attempt may begin */
 	Actor actor;
-	TimestampTz started_at; /* 0: not yet */
+	TimestampTz started_at;			/* 0: not yet */
 	double step_ms[FSM_STEP_COUNT]; /* negative: not run in this call */
 } RotationRow;
 
@@ -71,11 +71,11 @@ typedef struct DueItem
 /* The secret and its policy; false if it is gone. What policy points to is allocated in keep. */
 extern bool catalog_load_secret(int64 id, Secret *secret, Policy *policy, MemoryContext keep);
 /* The policy alone; *uncommitted if the present transaction wrote it. */
-extern bool catalog_load_policy(const char *name, Policy *policy, bool *uncommitted,
-								MemoryContext keep);
+extern bool
+catalog_load_policy(const char *name, Policy *policy, bool *uncommitted, MemoryContext keep);
 /* Inserts a secret, fills secret->id. Its next rotation is one interval of its policy from now. */
-extern void catalog_insert_secret(Secret *secret, const char *store, const char *target,
-								  const Actor *actor);
+extern void
+catalog_insert_secret(Secret *secret, const char *store, const char *target, const Actor *actor);
 /* Notes the outcome of a rotation: name last seen, last and next rotation. */
 extern void catalog_schedule_secret(int64 id, const char *username, bool success);
 
@@ -89,12 +89,12 @@ extern bool catalog_load_version(const pg_uuid_t *id, SealedValue *value, char s
  * Moves the labels: version becomes current, current previous, previous none; notes the fingerprint
  * and set_at. Fills *saved with how they stood.
  */
-extern void catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
-									const uint8_t fingerprint[FINGERPRINT_LEN],
-									SavedVerifier *saved);
+extern void
+catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
+						const uint8_t fingerprint[FINGERPRINT_LEN], SavedVerifier *saved);
 /* Puts the labels back as *saved has them. */
-extern void catalog_demote_version(int64 secret_id, const pg_uuid_t *version,
-								   const SavedVerifier *saved);
+extern void
+catalog_demote_version(int64 secret_id, const pg_uuid_t *version, const SavedVerifier *saved);
 extern void catalog_note_verified(const pg_uuid_t *version);
 
 /* --- rotations --- */

@@ -79,8 +79,8 @@ scan_begin(TableScan *scan, const char *table, const char *index, ScanKey keys, 
 {
 	scan->relation = table_open(our_relation(table), AccessShareLock);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan->scan = systable_beginscan(scan->relation, our_relation(index), true, scan->snapshot,
-									count, keys);
+	scan->scan =
+		systable_beginscan(scan->relation, our_relation(index), true, scan->snapshot, count, keys);
 }
 
 static HeapTuple

@@ -29,8 +29,8 @@ extern bool catalog_find_secret_of_role(Oid role, Secret *secret);
 extern bool catalog_has_grant(int64 secret_id, Oid caller, const char *privilege);
 
 /* The version with that stage; false if there is none. value->sealed is palloc'd. */
-extern bool catalog_find_version(int64 secret_id, const char *stage, pg_uuid_t *version,
-								 SealedValue *value);
+extern bool
+catalog_find_version(int64 secret_id, const char *stage, pg_uuid_t *version, SealedValue *value);
 
 /* False if there is no such target. */
 extern bool catalog_find_target(const char *name, TargetAddress *address);

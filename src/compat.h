@@ -15,6 +15,11 @@
 #error "rotor needs PostgreSQL 14 or later"
 #endif
 
+/* VARDATA and its like moved in 16. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* Shared memory is asked for in a hook of its own from 15 on. */
 #if PG_VERSION_NUM >= 150000
 #define ROTOR_HAVE_SHMEM_REQUEST_HOOK 1
@@ -68,6 +73,5 @@ compat_may_set_password(Oid caller, Oid role, bool role_is_replication)
 	return !role_is_replication && (caller == role || has_createrole_privilege(caller));
 #endif
 }
-
 
 #endif

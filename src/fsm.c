@@ -70,8 +70,9 @@ static const char *const step_names[FSM_STEP_COUNT] = {
 };
 
 static const char *const outcome_names[FSM_OUTCOME_COUNT] = {
-	"ok",			   "proved",	 "transient", "exhausted", "refused",  "inconclusive",
-	"refused_by_hook", "superseded", "cancelled", "requeued",  "permanent", "internal",
+	"ok",		 "proved",		 "transient",		"exhausted",
+	"refused",	 "inconclusive", "refused_by_hook", "superseded",
+	"cancelled", "requeued",	 "permanent",		"internal",
 };
 
 static const char *const status_names[FSM_STATUS_COUNT] = {

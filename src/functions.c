@@ -15,7 +15,8 @@ char *
 required_text(FunctionCallInfo fcinfo, int number, const char *what)
 {
 	if (PG_ARGISNULL(number))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", what)));
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", what)));
 	return text_to_cstring(PG_GETARG_TEXT_PP(number));
 }
 
@@ -23,9 +24,9 @@ void
 require_secret(const char *name, Secret *secret, char *target)
 {
 	if (!catalog_find_secret(name, secret, target))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("secret \"%s\" does not exist", name),
-						errhint("rotor.secrets lists the secrets; rotor.manage() makes one.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("secret \"%s\" does not exist", name),
+				 errhint("rotor.secrets lists the secrets; rotor.manage() makes one.")));
 }
 
 void

@@ -11,8 +11,8 @@
 #include "types.h"
 
 /* Declares and registers one SQL-callable function. */
-#define ROTOR_FUNCTION(name)                                                                       \
-	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                                               \
+#define ROTOR_FUNCTION(name)                         \
+	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name)
 
 /* Argument number as a C string; 22004 if it is null. */
@@ -32,7 +32,7 @@ extern Datum secret_datum(int64 id);
 extern char *uuid_text(const pg_uuid_t *id);
 
 /* Writes an audit row for a call on a secret (name may be NULL). In SPI. */
-extern void audit_call(const Actor *actor, const char *event, const char *secret,
-					   const char *detail);
+extern void
+audit_call(const Actor *actor, const char *event, const char *secret, const char *detail);
 
 #endif

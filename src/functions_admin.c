@@ -21,15 +21,15 @@ ROTOR_FUNCTION(rotor_revoke_access);
 ROTOR_FUNCTION(rotor_rewrap_keys);
 ROTOR_FUNCTION(rotor_reset_statistics);
 
-#define READ_FUNCTIONS                                                                             \
+#define READ_FUNCTIONS \
 	"rotor.get_secret(text, text), rotor.connection_uri(text, text), rotor.describe(text)"
-#define ROTATE_FUNCTIONS                                                                           \
-	"rotor.rotate(text, boolean, text, text, boolean), rotor.rollback(text), "                     \
+#define ROTATE_FUNCTIONS                                                       \
+	"rotor.rotate(text, boolean, text, text, boolean), rotor.rollback(text), " \
 	"rotor.cancel(uuid), rotor.requeue(uuid), rotor.describe(text)"
-#define MANAGE_FUNCTIONS                                                                           \
-	READ_FUNCTIONS ", " ROTATE_FUNCTIONS ", rotor.manage(text, text, text, text, text), "          \
-				   "rotor.unmanage(text), rotor.restore(text), rotor.enable(text), "               \
-				   "rotor.disable(text), rotor.grant_access(text, regrole, text), "                \
+#define MANAGE_FUNCTIONS                                                                  \
+	READ_FUNCTIONS ", " ROTATE_FUNCTIONS ", rotor.manage(text, text, text, text, text), " \
+				   "rotor.unmanage(text), rotor.restore(text), rotor.enable(text), "      \
+				   "rotor.disable(text), rotor.grant_access(text, regrole, text), "       \
 				   "rotor.revoke_access(text, regrole, text)"
 
 /* What EXECUTE goes with a right. */
@@ -105,9 +105,10 @@ rotor_grant_access(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role %u does not exist", role),
 						errhint("Name a role, for example 'app_user'::regrole.")));
 	access_enter(&scope);
-	(void) change_grant("INSERT INTO rotor.access_grant (secret_id, role_oid, privilege, granted_by) "
-						"VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-						&secret, role, privilege, &actor);
+	(void) change_grant(
+		"INSERT INTO rotor.access_grant (secret_id, role_oid, privilege, granted_by) "
+		"VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+		&secret, role, privilege, &actor);
 	grant_execute(functions_of[privilege], quote_identifier(role_name));
 	audit_call(&actor, "access_granted", name,
 			   grant_detail(role_name, access_privilege_name(privilege)));
@@ -216,8 +217,8 @@ rotor_rewrap_keys(PG_FUNCTION_ARGS)
 	{
 		bool null;
 
-		ids[i] = *DatumGetUUIDP(
-			SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+		ids[i] =
+			*DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
 	}
 	for (uint64 i = 0; i < count; i++)
 		moved += rewrap(&ids[i]);

@@ -64,9 +64,9 @@ rotor_generate_for_policy(PG_FUNCTION_ARGS)
 	found = catalog_load_policy(name, &policy, &uncommitted, CurrentMemoryContext);
 	access_leave(&scope);
 	if (!found)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("policy \"%s\" does not exist", name),
-						errhint("rotor.policy lists the policies.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("policy \"%s\" does not exist", name),
+				 errhint("rotor.policy lists the policies.")));
 	policy_generate(&policy, &value);
 	PG_RETURN_TEXT_P(take_value(&value));
 }

@@ -64,7 +64,8 @@ check_workers(const Findings *findings)
 	if (!request_is_preloaded())
 		return;
 	if (RecoveryInProgress())
-		finding(findings, "workers", "ok", "a standby has no workers; they start at promotion", NULL);
+		finding(findings, "workers", "ok", "a standby has no workers; they start at promotion",
+				NULL);
 	else if (strcmp(rotor_database, get_database_name(MyDatabaseId)) != 0)
 		finding(findings, "workers", "error",
 				psprintf("the workers serve database \"%s\"", rotor_database),
@@ -75,7 +76,8 @@ check_workers(const Findings *findings)
 					? "Set rotor.workers to 1 or more and restart."
 					: "Look into the server log; raise max_worker_processes if it is exhausted.");
 	else
-		finding(findings, "workers", "ok", psprintf("%d of %d running", count, rotor_workers), NULL);
+		finding(findings, "workers", "ok", psprintf("%d of %d running", count, rotor_workers),
+				NULL);
 }
 
 /* Unwraps every data key by its master key, as a read would. */
@@ -90,8 +92,8 @@ prove_keys(void)
 	for (uint64 i = 0; i < count; i++)
 	{
 		bool null;
-		pg_uuid_t id = *DatumGetUUIDP(
-			SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+		pg_uuid_t id =
+			*DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
 		DataKeyRow row;
 
 		if (catalog_find_data_key(&id, &row))
@@ -130,7 +132,8 @@ check_keys(const Findings *findings)
 				psprintf("%s%s%s", failure.message, failure.detail[0] ? ": " : "", failure.detail),
 				failure.hint[0] ? failure.hint : NULL);
 	else if (count == 0)
-		finding(findings, "key", "ok", "there is no data key yet; the first rotation makes one", NULL);
+		finding(findings, "key", "ok", "there is no data key yet; the first rotation makes one",
+				NULL);
 	else
 		finding(findings, "key", "ok", psprintf("%d data keys open", count), NULL);
 }
@@ -235,8 +238,8 @@ check_rotations(const Findings *findings)
 				"rotations are overdue by more than a minute",
 				"See rotor.upcoming; is a worker running, or rotor.run_due() being called?");
 	check_count(findings, "dead_letters", "error",
-				"SELECT count(*) FROM rotor.rotation WHERE dead_letter",
-				"rotations gave up", "See rotor.dead_letter; rotor.requeue() takes one up again.");
+				"SELECT count(*) FROM rotor.rotation WHERE dead_letter", "rotations gave up",
+				"See rotor.dead_letter; rotor.requeue() takes one up again.");
 	check_count(findings, "without_owner", "warning",
 				"SELECT count(*) FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id "
 				"WHERE r.status IN ('in_progress', 'verifying') "

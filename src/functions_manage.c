@@ -23,8 +23,8 @@ ROTOR_FUNCTION(rotor_restore);
 ROTOR_FUNCTION(rotor_enable);
 ROTOR_FUNCTION(rotor_disable);
 
-#define ACTIVE_ROTATION                                                                            \
-	"EXISTS (SELECT FROM rotor.rotation r WHERE r.secret_id = $1 "                                 \
+#define ACTIVE_ROTATION                                            \
+	"EXISTS (SELECT FROM rotor.rotation r WHERE r.secret_id = $1 " \
 	"AND r.status IN ('pending', 'in_progress', 'verifying'))"
 
 /* Runs a statement on one secret; how many rows it changed. */
@@ -46,9 +46,9 @@ require_policy(const char *name)
 	bool uncommitted;
 
 	if (!catalog_load_policy(name, &policy, &uncommitted, CurrentMemoryContext))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("policy \"%s\" does not exist", name),
-						errhint("rotor.policy lists the policies; a superuser can insert one.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("policy \"%s\" does not exist", name),
+				 errhint("rotor.policy lists the policies; a superuser can insert one.")));
 }
 
 static void
@@ -57,13 +57,13 @@ require_store_and_target(const char *store, const char *target)
 	TargetAddress address;
 
 	if (strcmp(store, "local") != 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("store \"%s\" does not exist", store),
-						errhint("The only store so far is local.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("store \"%s\" does not exist", store),
+				 errhint("The only store so far is local.")));
 	if (strcmp(target, "self") != 0 || !catalog_find_target(target, &address))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("target \"%s\" does not exist", target),
-						errhint("The only target so far is self, this cluster.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("target \"%s\" does not exist", target),
+				 errhint("The only target so far is self, this cluster.")));
 }
 
 static char *
@@ -87,9 +87,9 @@ manage_role(const char *name, Oid role, const char *policy, const char *store, c
 	int characters = pg_mbstrlen(name);
 
 	if (characters < 1 || characters > 128)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("a secret's name has 1 to 128 characters, this one has %d",
-							   characters)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a secret's name has 1 to 128 characters, this one has %d", characters)));
 	require_policy(policy);
 	require_store_and_target(store, target);
 	memset(secret, 0, sizeof(*secret));
@@ -153,9 +153,9 @@ rotor_manage(PG_FUNCTION_ARGS)
 	{
 		role = get_role_oid(username, true);
 		if (!OidIsValid(role))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", username),
-					 errhint("Create it, or name the secret's role in username.")));
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+							errmsg("role \"%s\" does not exist", username),
+							errhint("Create it, or name the secret's role in username.")));
 		access_require_role(&actor, role, username, "manage");
 		if (IsReservedName(username))
 			ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME),
@@ -246,8 +246,8 @@ rotor_restore(PG_FUNCTION_ARGS)
 	actor_current(&actor);
 	require_writable("rotor.restore()");
 	if (catalog_find_secret(name, &secret, NULL))
-		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-						errmsg("secret \"%s\" is managed", name), errhint("There is nothing to restore.")));
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("secret \"%s\" is managed", name),
+						errhint("There is nothing to restore.")));
 	access_enter(&scope);
 	if (!find_deleted(name, &id, &role))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -29,7 +29,7 @@ ROTOR_FUNCTION(rotor_requeue);
 
 /* --- what must be right before a worker is asked --- */
 
-static void commit_first(const char *what) pg_attribute_noreturn();
+static void commit_first(const char *what) ROTOR_NORETURN;
 
 static void
 commit_first(const char *what)
@@ -61,11 +61,12 @@ require_fit_role(Oid role, const char *name, bool enrol)
 						errdetail("Its new password could not be proved."),
 						errhint("Give it LOGIN first.")));
 	if (enrol && form.rolreplication)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("role \"%s\" is a replication role", NameStr(form.rolname)),
-				 errdetail("Standbys that keep its password would stop following."),
-				 errhint("If its clients read the password from rotor, call rotor.manage() first.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("role \"%s\" is a replication role", NameStr(form.rolname)),
+			 errdetail("Standbys that keep its password would stop following."),
+			 errhint("If its clients read the password from rotor, call rotor.manage() first.")));
 }
 
 static void
@@ -74,10 +75,9 @@ notice_sessions(Oid role, const char *name)
 	int count = catalog_count_sessions(role, MyProcPid);
 
 	if (count > 0)
-		ereport(NOTICE,
-				(errmsg_plural("role \"%s\" has %d open session", "role \"%s\" has %d open sessions",
-							   count, name, count),
-				 errdetail("Open sessions go on; new logins need the new password.")));
+		ereport(NOTICE, (errmsg_plural("role \"%s\" has %d open session",
+									   "role \"%s\" has %d open sessions", count, name, count),
+						 errdetail("Open sessions go on; new logins need the new password.")));
 }
 
 /* Finds the secret, or the role that is to become one; checks rights and state. */
@@ -105,10 +105,10 @@ resolve(const char *name, const Actor *actor, const char *event, bool may_enrol,
 						errhint("rotor.secrets lists the secrets.")));
 	access_require_role(actor, role, name, event);
 	if (catalog_find_secret_of_role(role, secret))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("role \"%s\" is managed under another name", name),
-						errdetail("Its secret is \"%s\".", secret->name),
-						errhint("Use that name.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" is managed under another name", name),
+				 errdetail("Its secret is \"%s\".", secret->name), errhint("Use that name.")));
 	require_fit_role(role, name, true);
 	memset(secret, 0, sizeof(*secret));
 	order->role = role;
@@ -135,12 +135,13 @@ static void
 notice_key_file(const RotationAnswer *answer)
 {
 	if (answer->made_key_file)
-		ereport(NOTICE,
-				(errmsg("rotor made its first master key"),
-				 errdetail("It is in the file that rotor.key_file names, \"rotor.key\" in the data "
-						   "directory unless you set it."),
-				 errhint("Keep a copy elsewhere: without it, no secret can be read. Better, move it "
-						 "out of the data directory, so that no base backup carries it.")));
+		ereport(
+			NOTICE,
+			(errmsg("rotor made its first master key"),
+			 errdetail("It is in the file that rotor.key_file names, \"rotor.key\" in the data "
+					   "directory unless you set it."),
+			 errhint("Keep a copy elsewhere: without it, no secret can be read. Better, move it "
+					 "out of the data directory, so that no base backup carries it.")));
 }
 
 /* Raises what went wrong; returns if the rotation is what the caller wanted. */

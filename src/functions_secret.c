@@ -199,8 +199,7 @@ rotor_connection_uri(PG_FUNCTION_ARGS)
 	{
 		read_secret(name, "current", "connection_uri", &reading, &value);
 		build_uri(&reading,
-				  PG_ARGISNULL(1) ? reading.address.dbname
-								  : text_to_cstring(PG_GETARG_TEXT_PP(1)),
+				  PG_ARGISNULL(1) ? reading.address.dbname : text_to_cstring(PG_GETARG_TEXT_PP(1)),
 				  &value, &uri);
 		result = cstring_to_text_with_len(uri.data, (int) uri.len);
 	}

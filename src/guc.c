@@ -49,7 +49,8 @@ void
 guc_define(void)
 {
 	/* Workers are registered at server start only; without preloading the setting has no effect. */
-	GucContext at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+	GucContext at_start =
+		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
 
 	DefineCustomEnumVariable("rotor.audit_reads", "Server log lines for reads of a secret.",
 							 "log: each read is one line in the server log only; off: none.",
@@ -88,8 +89,8 @@ guc_define(void)
 							   "loopback, else the socket, as pg_hba.conf asks for a password.",
 							   &rotor_verify_host, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("rotor.verify_port", "Port of the verification login.",
-							"0: this server's port.", &rotor_verify_port, 0, 0, 65535, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
+							"0: this server's port.", &rotor_verify_port, 0, 0, 65535, PGC_SIGHUP,
+							0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("rotor.verify_sslmode", "TLS of the verification login.",
 							 "auto: as pg_hba.conf asks for it. allow and prefer are not offered: "
 							 "they would try a refused password twice.",

@@ -10,7 +10,7 @@ extern char *rotor_key_command;
 extern char *rotor_key_file;
 extern char *rotor_verify_host;
 extern int rotor_verify_port;
-extern int rotor_verify_sslmode; /* index of verify_sslmode_name() */
+extern int rotor_verify_sslmode;  /* index of verify_sslmode_name() */
 extern int rotor_connect_timeout; /* ms */
 extern int rotor_lock_timeout;	  /* ms */
 extern int rotor_poll_interval;	  /* ms */

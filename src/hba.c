@@ -101,9 +101,8 @@ read_rules(void)
 static bool
 matches_regex(const char *pattern, const char *text)
 {
-	return DatumGetBool(DirectFunctionCall2Coll(textregexeq, C_COLLATION_OID,
-												CStringGetTextDatum(text),
-												CStringGetTextDatum(pattern)));
+	return DatumGetBool(DirectFunctionCall2Coll(
+		textregexeq, C_COLLATION_OID, CStringGetTextDatum(text), CStringGetTextDatum(pattern)));
 }
 
 static bool
@@ -111,8 +110,7 @@ is_member(Oid role, const char *group)
 {
 	Oid group_oid = get_role_oid(group, true);
 
-	return OidIsValid(role) && OidIsValid(group_oid) &&
-		   is_member_of_role_nosuper(role, group_oid);
+	return OidIsValid(role) && OidIsValid(group_oid) && is_member_of_role_nosuper(role, group_oid);
 }
 
 static bool
@@ -120,7 +118,7 @@ database_matches(const HbaRule *rule, const char *dbname, const char *user, Oid 
 {
 	ListCell *cell;
 
-	foreach (cell, rule->databases)
+	foreach(cell, rule->databases)
 	{
 		const char *word = lfirst(cell);
 
@@ -139,7 +137,7 @@ user_matches(const HbaRule *rule, const char *user, Oid role)
 {
 	ListCell *cell;
 
-	foreach (cell, rule->users)
+	foreach(cell, rule->users)
 	{
 		const char *word = lfirst(cell);
 
@@ -220,7 +218,7 @@ hba_ask(const char *address, bool tls, const char *dbname, const char *user, Hba
 	answer->proof = rules == NIL ? HBA_PROOF_UNKNOWN : HBA_PROOF_REJECT;
 	strlcpy(answer->method, "no line", sizeof(answer->method));
 	strlcpy(answer->file, HbaFileName, sizeof(answer->file));
-	foreach (cell, rules)
+	foreach(cell, rules)
 	{
 		const HbaRule *rule = lfirst(cell);
 

@@ -23,7 +23,7 @@ typedef struct HbaAnswer
 {
 	HbaProof proof;
 	char method[32];
-	int line;			/* 0: none matches */
+	int line; /* 0: none matches */
 	char file[MAXPGPATH];
 } HbaAnswer;
 
@@ -34,7 +34,7 @@ extern void hba_forget(void);
  * Fills *answer for a login of user to dbname from address (numeric; NULL: the local socket), with
  * TLS or without. Inside a transaction, as superuser, in SPI.
  */
-extern void hba_ask(const char *address, bool tls, const char *dbname, const char *user,
-					HbaAnswer *answer);
+extern void
+hba_ask(const char *address, bool tls, const char *dbname, const char *user, HbaAnswer *answer);
 
 #endif

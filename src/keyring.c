@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "guc.h"
 #include "keyfile.h"
 #include "keyring.h"
@@ -116,7 +117,8 @@ run_key_command(const char *id, KeyText *text)
 	int status;
 
 	if (pipe == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("could not run rotor.key_command: %m")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE), errmsg("could not run rotor.key_command: %m")));
 	/* The descriptor, not the stream: stdio would keep a copy of the key in its buffer. */
 	fits = read_all(fileno(pipe), text);
 	status = ClosePipeStream(pipe);
@@ -147,10 +149,11 @@ read_key_file(const char *path, KeyText *text)
 	/* The rule of ssl_key_file: ours and private, or root's and readable by our group. */
 	if (!S_ISREG(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != 0) ||
 		(st.st_mode & (st.st_uid == 0 ? (S_IWGRP | S_IXGRP | S_IRWXO) : (S_IRWXG | S_IRWXO))))
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("key file \"%s\" is readable by others, or not a regular file of ours", path),
-				 errhint("Make it owned by the server's user with mode 0600, or by root with 0640.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("key file \"%s\" is readable by others, or not a regular file of ours", path),
+			 errhint("Make it owned by the server's user with mode 0600, or by root with 0640.")));
 	if (!read_all(fd, text))
 		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
 						errmsg("key file \"%s\" is larger than %d bytes", path, KEYFILE_MAX_SIZE)));
@@ -191,7 +194,7 @@ find_master_key(const char *id, MasterKey *master)
 	return exists;
 }
 
-static void missing_key(const char *id) pg_attribute_noreturn();
+static void missing_key(const char *id) ROTOR_NORETURN;
 
 static void
 missing_key(const char *id)
@@ -228,7 +231,8 @@ make_key_file(const char *path)
 		report_raise(&err);
 	secret_wipe(&master, sizeof(master));
 	(void) unlink(temporary); /* left by an earlier process of this id */
-	fd = OpenTransientFilePerm(temporary, O_WRONLY | O_CREAT | O_EXCL | PG_BINARY, S_IRUSR | S_IWUSR);
+	fd = OpenTransientFilePerm(temporary, O_WRONLY | O_CREAT | O_EXCL | PG_BINARY,
+							   S_IRUSR | S_IWUSR);
 	complete = fd >= 0 && write(fd, line.data, line.len) == (ssize_t) line.len;
 	secret_buf_wipe(&line);
 	if (!complete)
@@ -236,9 +240,10 @@ make_key_file(const char *path)
 		if (errno == 0)
 			errno = ENOSPC;
 		(void) unlink(temporary);
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE),
-						errmsg("could not write the first key file \"%s\": %m", path),
-						errhint("Make its folder writable for the server, or set rotor.key_file.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("could not write the first key file \"%s\": %m", path),
+				 errhint("Make its folder writable for the server, or set rotor.key_file.")));
 	}
 	sync_or_fail(fd, temporary);
 	CloseTransientFile(fd);

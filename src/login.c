@@ -33,8 +33,9 @@ wait_for(PGconn *conn, int event, TimestampTz deadline)
 
 		if (left <= 0)
 			return false;
-		happened = WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH | event,
-									 PQsocket(conn), left, PG_WAIT_EXTENSION);
+		happened =
+			WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH | event,
+							  PQsocket(conn), left, PG_WAIT_EXTENSION);
 		if (happened & WL_LATCH_SET)
 		{
 			ResetLatch(MyLatch);
@@ -95,8 +96,8 @@ run_query(PGconn *conn, const char *query, TimestampTz deadline, LoginResult *re
 	bool failed;
 
 	/* The extended protocol takes one statement and no more. */
-	failed = !PQsendQueryParams(conn, query, 0, NULL, NULL, NULL, NULL, 0) ||
-			 !PQsetSingleRowMode(conn);
+	failed =
+		!PQsendQueryParams(conn, query, 0, NULL, NULL, NULL, NULL, 0) || !PQsetSingleRowMode(conn);
 	while (!failed)
 	{
 		if (PQisBusy(conn))
@@ -112,7 +113,8 @@ run_query(PGconn *conn, const char *query, TimestampTz deadline, LoginResult *re
 		answer = PQgetResult(conn);
 		if (answer == NULL)
 			break;
-		if (PQresultStatus(answer) != PGRES_SINGLE_TUPLE && PQresultStatus(answer) != PGRES_TUPLES_OK)
+		if (PQresultStatus(answer) != PGRES_SINGLE_TUPLE &&
+			PQresultStatus(answer) != PGRES_TUPLES_OK)
 		{
 			const char *code = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
 
@@ -163,8 +165,8 @@ start(const LoginOrder *order)
 	const char *values[lengthof(fields) + 1];
 
 	snprintf(port, sizeof(port), "%d", order->port);
-	snprintf(options, sizeof(options), "-c default_transaction_read_only=on -c statement_timeout=%d",
-			 order->timeout_ms);
+	snprintf(options, sizeof(options),
+			 "-c default_transaction_read_only=on -c statement_timeout=%d", order->timeout_ms);
 	for (size_t i = 0; i <= lengthof(fields); i++)
 	{
 		keywords[i] = i < lengthof(fields) ? fields[i].keyword : NULL;

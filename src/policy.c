@@ -50,7 +50,8 @@ static void
 check_query(const char *query)
 {
 	List *statements = raw_parser(query, RAW_PARSE_DEFAULT);
-	Node *statement = list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
+	Node *statement =
+		list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
 
 	if (statement == NULL || !IsA(statement, SelectStmt) ||
 		((SelectStmt *) statement)->intoClause != NULL ||
@@ -70,9 +71,10 @@ policy_check(const Policy *policy, const char *strategy)
 	if (strcmp(policy->type, "password") == 0 && !password_spec_check(&policy->spec, &err))
 		report_raise(&err);
 	if (strcmp(policy->type, "hex") == 0 && policy->spec.length % 2 != 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("length %d of a hex value is odd", policy->spec.length),
-						errdetail("Each byte makes two characters."), errhint("Use an even length.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("length %d of a hex value is odd", policy->spec.length),
+				 errdetail("Each byte makes two characters."), errhint("Use an even length.")));
 	if (policy->verify_query != NULL)
 		check_query(policy->verify_query);
 }

@@ -12,11 +12,10 @@
 extern int report_sqlstate(const RotorError *err);
 
 /* Raises err with its SQLSTATE. */
-extern void report_raise(const RotorError *err) pg_attribute_noreturn();
+extern void report_raise(const RotorError *err) ROTOR_NORETURN;
 
 /* Raises failure; rotation, if not NULL, is named in the DETAIL. */
-extern void report_failure(const Failure *failure, const pg_uuid_t *rotation)
-	pg_attribute_noreturn();
+extern void report_failure(const Failure *failure, const pg_uuid_t *rotation) ROTOR_NORETURN;
 
 /* Fills failure. The texts are printf formats' results; NULL stands for none. */
 extern void failure_set(Failure *failure, int sqlstate, const char *message, const char *detail,

@@ -32,7 +32,7 @@
 
 typedef struct SharedState
 {
-	pg_atomic_uint64 leave_until; /* TimestampTz */
+	pg_atomic_uint64 leave_until;		   /* TimestampTz */
 	pg_atomic_uint32 workers[MAX_WORKERS]; /* PGPROC number + 1; 0: none */
 	Request slots[SLOT_COUNT];
 } SharedState;
@@ -232,7 +232,8 @@ request_finish(Request *request)
 static void
 leave(Request *request)
 {
-	if (move(request, REQUEST_WAITING, REQUEST_FREE) || move(request, REQUEST_TAKEN, REQUEST_ABANDONED))
+	if (move(request, REQUEST_WAITING, REQUEST_FREE) ||
+		move(request, REQUEST_TAKEN, REQUEST_ABANDONED))
 		return;
 	/* The worker was quicker. */
 	request->generation++;
@@ -245,14 +246,14 @@ leave_at_exit(int code, Datum request)
 	leave((Request *) DatumGetPointer(request));
 }
 
-static void no_worker(const char *detail, const char *hint) pg_attribute_noreturn();
+static void no_worker(const char *detail, const char *hint) ROTOR_NORETURN;
 
 static void
 no_worker(const char *detail, const char *hint)
 {
-	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					errmsg("no rotor worker is free"), errdetail("%s", detail),
-					errhint("%s", hint)));
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("no rotor worker is free"),
+			 errdetail("%s", detail), errhint("%s", hint)));
 }
 
 static bool
@@ -382,13 +383,12 @@ submit_to_preloaded(RequestKind kind, const RotationOrder *order, Request *resul
 	Request *request;
 
 	if (get_database_oid(rotor_database, true) != MyDatabaseId)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rotor's workers serve another database"),
-				 errdetail("rotor.database is \"%s\", this database is \"%s\".", rotor_database,
-						   get_database_name(MyDatabaseId)),
-				 errhint("Set rotor.database = '%s' in postgresql.conf and reload.",
-						 get_database_name(MyDatabaseId))));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("rotor's workers serve another database"),
+						errdetail("rotor.database is \"%s\", this database is \"%s\".",
+								  rotor_database, get_database_name(MyDatabaseId)),
+						errhint("Set rotor.database = '%s' in postgresql.conf and reload.",
+								get_database_name(MyDatabaseId))));
 	request = claim_slot();
 	fill(request, kind, order);
 	request_wake_workers();

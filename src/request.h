@@ -28,8 +28,8 @@ typedef enum RequestState
 
 typedef enum RequestKind
 {
-	REQUEST_ROTATE,	 /* order says what */
-	REQUEST_RUN_DUE	 /* everything that is due */
+	REQUEST_ROTATE, /* order says what */
+	REQUEST_RUN_DUE /* everything that is due */
 } RequestKind;
 
 typedef struct Request

@@ -106,9 +106,9 @@ role_alter(const char *name, const char *verifier, const TimestampTz *valid_unti
 	text = psprintf("ALTER ROLE %s PASSWORD %s%s", quote_identifier(name),
 					verifier ? "'<redacted>'" : "NULL", valid_until ? " VALID UNTIL '<set>'" : "");
 	if (valid_until != NULL)
-		stmt->options = lappend(
-			stmt->options,
-			makeDefElem("validUntil", make_string(timestamptz_to_str(*valid_until)), -1));
+		stmt->options =
+			lappend(stmt->options,
+					makeDefElem("validUntil", make_string(timestamptz_to_str(*valid_until)), -1));
 	plan->commandType = CMD_UTILITY;
 	plan->utilityStmt = (Node *) stmt;
 	plan->canSetTag = true;

@@ -183,8 +183,7 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 	audit_step(job, transition, outcome, ms);
 
 	job->row.attempt = transition->retry || transition->dead_letter ? job->row.attempt + 1 : 0;
-	job->row.delay_ms =
-		transition->retry ? schedule_backoff_ms(&job->policy, job->row.attempt) : 0;
+	job->row.delay_ms = transition->retry ? schedule_backoff_ms(&job->policy, job->row.attempt) : 0;
 	if (outcome == FSM_OUTCOME_REFUSED_BY_HOOK)
 		job->row.has_version = false;
 	/* A dead letter keeps the step it died in: requeue() goes on there. */
@@ -245,8 +244,8 @@ new_rotation(Job *job)
 	row->step = FSM_STEP_CREATE;
 	row->status = FSM_STATUS_IN_PROGRESS;
 	row->reason = order->reason[0] ? order->reason : NULL;
-	row->terminate_sessions = order->terminate_sessions >= 0 ? order->terminate_sessions
-															 : job->policy.terminate_sessions;
+	row->terminate_sessions =
+		order->terminate_sessions >= 0 ? order->terminate_sessions : job->policy.terminate_sessions;
 	row->actor = order->actor;
 	for (int i = 0; i < FSM_STEP_COUNT; i++)
 		row->step_ms[i] = -1;
@@ -282,14 +281,14 @@ require_usable(const Secret *secret)
 						errmsg("secret \"%s\" is no longer managed", secret->name),
 						errhint("rotor.restore() takes it up again.")));
 	if (secret->system_identifier != GetSystemIdentifier())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("secret \"%s\" belongs to another cluster", secret->name),
-				 errdetail("It was made in cluster " UINT64_FORMAT ", this one is " UINT64_FORMAT
-						   ".",
-						   secret->system_identifier, GetSystemIdentifier()),
-				 errhint("Call rotor.unmanage() and rotor.manage() to take the role of this cluster "
-						 "under management.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("secret \"%s\" belongs to another cluster", secret->name),
+			 errdetail("It was made in cluster " UINT64_FORMAT ", this one is " UINT64_FORMAT ".",
+					   secret->system_identifier, GetSystemIdentifier()),
+			 errhint("Call rotor.unmanage() and rotor.manage() to take the role of this cluster "
+					 "under management.")));
 }
 
 /* Locks the role and finds out where to begin. */
@@ -317,8 +316,8 @@ prepare(Job *job, void *locked)
 	else
 	{
 		if (!catalog_load_secret(secret_id, &job->secret, &job->policy, job->context))
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-							errmsg("the secret does not exist"), errhint("Commit first.")));
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the secret does not exist"),
+							errhint("Commit first.")));
 		if (catalog_active_rotation(secret_id, &active))
 		{
 			if (order->rollback)
@@ -413,12 +412,11 @@ record_failure(Job *job, void *outcome)
 static void
 log_failure(const Job *job)
 {
-	ereport(LOG,
-			(errcode(job->failure.sqlstate ? job->failure.sqlstate : ERRCODE_INTERNAL_ERROR),
-			 errmsg("rotor: rotation of secret \"%s\", step %s: %s", job->secret.name,
-					fsm_step_name(job->row.step), job->failure.message),
-			 job->failure.detail[0] ? errdetail_internal("%s", job->failure.detail) : 0,
-			 errhidestmt(true), errhidecontext(true)));
+	ereport(LOG, (errcode(job->failure.sqlstate ? job->failure.sqlstate : ERRCODE_INTERNAL_ERROR),
+				  errmsg("rotor: rotation of secret \"%s\", step %s: %s", job->secret.name,
+						 fsm_step_name(job->row.step), job->failure.message),
+				  job->failure.detail[0] ? errdetail_internal("%s", job->failure.detail) : 0,
+				  errhidestmt(true), errhidecontext(true)));
 }
 
 /* Runs the step that is next; false if the run should stop for now. */
@@ -575,13 +573,14 @@ rotation_cancel(RotationRow *row, const Secret *secret, const Policy *policy, co
 	Job *job = job_for_row(row, secret, policy, actor);
 
 	if (fsm_is_over(row->status) || fsm_next(row->step, FSM_OUTCOME_CANCELLED) == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the rotation cannot be cancelled"),
-						errdetail("Its status is %s, its next step %s.",
-								  fsm_status_name(row->status), fsm_step_name(row->step)),
-						errhint(fsm_is_over(row->status)
-									? "It is over."
-									: "The new password is set already; rotor.rollback() goes back.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the rotation cannot be cancelled"),
+				 errdetail("Its status is %s, its next step %s.", fsm_status_name(row->status),
+						   fsm_step_name(row->step)),
+				 errhint(fsm_is_over(row->status)
+							 ? "It is over."
+							 : "The new password is set already; rotor.rollback() goes back.")));
 	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "cancelled by request", NULL, NULL);
 	job_advance(job, FSM_OUTCOME_CANCELLED, -1);
 	save_row(job);

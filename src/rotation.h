@@ -29,9 +29,9 @@ typedef struct RotationOrder
 {
 	int64 secret_id; /* 0: take the role under management first */
 	Oid role;
-	bool scheduled; /* leave it alone if somebody else is at it */
-	bool rollback;	/* back to the previous version */
-	int strategy;	/* -1: the policy's; 0: staged; 1: immediate */
+	bool scheduled;			/* leave it alone if somebody else is at it */
+	bool rollback;			/* back to the previous version */
+	int strategy;			/* -1: the policy's; 0: staged; 1: immediate */
 	int terminate_sessions; /* -1: the policy's; else bool */
 	char reason[REASON_SIZE];
 	Actor actor;
@@ -67,8 +67,8 @@ extern void rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate,
  * Queues order in the present transaction (superuser, in SPI) for the worker to find; returns the
  * new rotation's uuid. 55006 if the secret has one that is not over.
  */
-extern pg_uuid_t rotation_queue(const RotationOrder *order, const Secret *secret,
-								const Policy *policy);
+extern pg_uuid_t
+rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *policy);
 
 /*
  * Cancels or requeues the rotation in the present transaction (superuser, in SPI), its row being

@@ -39,7 +39,8 @@ preflight(Job *job, bool lock, RoleState *state)
 	else if (!state->can_login)
 		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					psprintf("role \"%s\" is not permitted to log in", state->name),
-					"Its new password could not be proved.", "Give it LOGIN, or disable its secret.");
+					"Its new password could not be proved.",
+					"Give it LOGIN, or disable its secret.");
 	else if (state->has_valid_until && state->valid_until <= GetCurrentTimestamp() &&
 			 !schedule_valid_until(&job->policy, &valid_until))
 		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -235,8 +236,7 @@ judged_acceptable(Job *job, const RoleState *state, bool has_valid_until, Timest
 static FsmOutcome
 refused_by_check(Job *job)
 {
-	strlcpy(job->failure.hint,
-			"Make the policy generate what the server's password check accepts.",
+	strlcpy(job->failure.hint, "Make the policy generate what the server's password check accepts.",
 			sizeof(job->failure.hint));
 	/* A former value cannot be replaced by another one. */
 	if (strcmp(job->row.trigger, "rollback") == 0 || ++job->refused_values >= MAX_REFUSED_VALUES)
@@ -320,10 +320,11 @@ inconclusive(Job *job, TestPlan *plan, const char *why)
 		failure_set(&job->failure, 0, "checked in process, no login was possible", why, NULL);
 		return FSM_OUTCOME_PROVED;
 	}
-	failure_set(&job->failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-				"the new password could not be proved by a login", why,
-				"Let pg_hba.conf ask for the password, set rotor.verify_host, or set verification = "
-				"'verifier' in the policy.");
+	failure_set(
+		&job->failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		"the new password could not be proved by a login", why,
+		"Let pg_hba.conf ask for the password, set rotor.verify_host, or set verification = "
+		"'verifier' in the policy.");
 	return FSM_OUTCOME_INCONCLUSIVE;
 }
 
@@ -353,10 +354,10 @@ not_let_in(Job *job, TestPlan *plan, const LoginResult *login)
 
 	if (sqlstate == ERRCODE_INVALID_PASSWORD)
 		return refused(job, plan);
-	if (login->used_password && (sqlstate == ERRCODE_TOO_MANY_CONNECTIONS ||
-								 sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
-								 sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ||
-								 sqlstate == ERRCODE_INVALID_CATALOG_NAME))
+	if (login->used_password &&
+		(sqlstate == ERRCODE_TOO_MANY_CONNECTIONS ||
+		 sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
+		 sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE || sqlstate == ERRCODE_INVALID_CATALOG_NAME))
 	{
 		failure_set(&job->failure, sqlstate,
 					psprintf("the password is right, but the login was barred (%s)", code), NULL,
@@ -396,10 +397,10 @@ judge_login(Job *job, TestPlan *plan, const LoginResult *login)
 					"the verification query did not end in time", NULL, "It is tried again.");
 		return FSM_OUTCOME_TRANSIENT;
 	}
-	failure_set(&job->failure, 0,
-				psprintf("the login was let in, but the verification query failed (%s)",
-						 login->sqlstate),
-				NULL, NULL);
+	failure_set(
+		&job->failure, 0,
+		psprintf("the login was let in, but the verification query failed (%s)", login->sqlstate),
+		NULL, NULL);
 	return FSM_OUTCOME_PROVED;
 }
 
@@ -482,9 +483,8 @@ step_undo(Job *job)
 	flags = (uint8_t) plain.data[0];
 	former.has_valid_until = (flags & SAVED_HAS_VALID_UNTIL) != 0;
 	memcpy(&former.valid_until, plain.data + 1, sizeof(former.valid_until));
-	former.verifier = (flags & SAVED_HAS_VERIFIER)
-						  ? pstrdup(plain.data + 1 + sizeof(former.valid_until))
-						  : NULL;
+	former.verifier =
+		(flags & SAVED_HAS_VERIFIER) ? pstrdup(plain.data + 1 + sizeof(former.valid_until)) : NULL;
 	secret_buf_wipe(&plain);
 	role_restore(&former);
 	catalog_demote_version(job->secret.id, &job->row.version, &saved);

@@ -31,7 +31,7 @@ loopback(void)
 
 	if (!SplitGUCList(pstrdup(ListenAddresses), ',', &addresses))
 		return NULL;
-	foreach (cell, addresses)
+	foreach(cell, addresses)
 	{
 		const char *address = lfirst(cell);
 
@@ -72,9 +72,8 @@ add(Candidate *candidates, int count, const char *host, const char *address)
 	if (address != NULL && rotor_verify_sslmode == VERIFY_SSLMODE_AUTO && EnableSSL)
 		candidates[count++] = (Candidate){host, address, "require", true};
 	if (address != NULL && rotor_verify_sslmode != VERIFY_SSLMODE_AUTO)
-		candidates[count++] =
-			(Candidate){host, address, verify_sslmode_name(rotor_verify_sslmode),
-						rotor_verify_sslmode != VERIFY_SSLMODE_DISABLE};
+		candidates[count++] = (Candidate){host, address, verify_sslmode_name(rotor_verify_sslmode),
+										  rotor_verify_sslmode != VERIFY_SSLMODE_DISABLE};
 	return count;
 }
 

@@ -5,6 +5,7 @@
 
 #include "catalog.h"
 #include "catalog_read.h"
+#include "compat.h"
 #include "keyring.h"
 #include "port/pg_bswap.h"
 #include "report.h"

@@ -19,7 +19,7 @@ extern void sealing_seal(int64 secret_id, const pg_uuid_t *owner, const SecretBu
 						 SealedValue *value, bool *made_file);
 
 /* Opens value into *plain, which the caller wipes. 58P01: key missing or wrong; XX001: damaged. */
-extern void sealing_open(int64 secret_id, const pg_uuid_t *owner, const SealedValue *value,
-						 SecretBuf *plain);
+extern void
+sealing_open(int64 secret_id, const pg_uuid_t *owner, const SealedValue *value, SecretBuf *plain);
 
 #endif

@@ -13,6 +13,9 @@
 #include "fsm.h"
 #include "password.h"
 
+/* pg_attribute_noreturn() ended with 17; this stands after a declaration in all versions. */
+#define ROTOR_NORETURN __attribute__((noreturn))
+
 #define SECRET_NAME_SIZE (128 * 4 + 1) /* 128 characters of up to 4 bytes */
 #define CLIENT_ADDR_SIZE 64
 #define REASON_SIZE		 1025
@@ -22,10 +25,10 @@
 /* Who asked for something. */
 typedef struct Actor
 {
-	Oid role;						 /* GetUserId() when the function was entered */
-	int pid;						 /* of the caller's backend; 0: the schedule */
-	char name[NAMEDATALEN];			 /* name of role */
-	char session_user[NAMEDATALEN];	 /* empty: none */
+	Oid role;							/* GetUserId() when the function was entered */
+	int pid;							/* of the caller's backend; 0: the schedule */
+	char name[NAMEDATALEN];				/* name of role */
+	char session_user[NAMEDATALEN];		/* empty: none */
 	char client_addr[CLIENT_ADDR_SIZE]; /* empty: a local socket or the worker */
 } Actor;
 

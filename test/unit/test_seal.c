@@ -278,7 +278,7 @@ TEST(the_reasons_for_not_opening_are_told)
 	assert_false(seal_open(key, NULL, 0, sealed, SEAL_OVERHEAD - 1, &out, &err));
 	assert_string_equal(err.message, "sealed value has an impossible length of 28");
 	assert_false(seal_open(key, NULL, 0, sealed, SEAL_MAX_LEN + 1, &out, &err));
-	assert_string_equal(err.message, "sealed value has an impossible length of 2078");
+	assert_string_equal(err.message, "sealed value has an impossible length of 4126");
 	assert_error(&err, ROTOR_ERROR_FORMAT);
 	assert_false(seal_open(key, NULL, 0, NULL, 0, &out, &err));
 	assert_string_equal(err.message, "sealed value has an impossible length of 0");

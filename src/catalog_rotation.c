@@ -1,0 +1,246 @@
+/*
+ * catalog_rotation.c - catalog.h: rotations, what is due, and what they replaced.
+ */
+#include "postgres.h"
+
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "catalog_run.h"
+#include "compat.h"
+#include "utils/builtins.h"
+
+#define ACTIVE "('pending', 'in_progress', 'verifying')"
+
+static Statement load_rotation = {
+	"SELECT secret_id, version_id, trigger, strategy, step, status, attempt, terminate_sessions, "
+	"reason, requested_by, session_user_name, host(client_addr), started_at, note, "
+	"coalesce(next_attempt_at <= clock_timestamp(), false), dead_letter "
+	"FROM rotor.rotation WHERE id = $1 FOR UPDATE",
+	1,
+	{UUIDOID},
+	NULL};
+static Statement active_rotation = {
+	"SELECT id FROM rotor.rotation WHERE secret_id = $1 AND status IN " ACTIVE, 1, {INT8OID}, NULL};
+static Statement save_rotation = {
+	"INSERT INTO rotor.rotation AS r (id, secret_id, version_id, trigger, strategy, step, status, "
+	"attempt, next_attempt_at, dead_letter, outcome, error_code, error_message, note, reason, "
+	"terminate_sessions, requested_by, session_user_name, client_addr, started_at, finished_at, "
+	"create_ms, set_ms, test_ms, finish_ms) "
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
+	"CASE WHEN $7 IN " ACTIVE " THEN clock_timestamp() + $9 * interval '1 ms' END, "
+	"$10, $11, $12, $13, $14, $15, $16, $17, $18, $19::inet, $20, "
+	"CASE WHEN $7 NOT IN " ACTIVE " THEN clock_timestamp() END, $21, $22, $23, $24) "
+	"ON CONFLICT (id) DO UPDATE SET version_id = excluded.version_id, step = excluded.step, "
+	"status = excluded.status, attempt = excluded.attempt, "
+	"next_attempt_at = excluded.next_attempt_at, dead_letter = excluded.dead_letter, "
+	"outcome = excluded.outcome, error_code = excluded.error_code, "
+	"error_message = excluded.error_message, note = excluded.note, "
+	"started_at = coalesce(r.started_at, excluded.started_at), "
+	"finished_at = excluded.finished_at, "
+	"create_ms = coalesce(excluded.create_ms, r.create_ms), "
+	"set_ms = coalesce(excluded.set_ms, r.set_ms), "
+	"test_ms = coalesce(excluded.test_ms, r.test_ms), "
+	"finish_ms = coalesce(excluded.finish_ms, r.finish_ms)",
+	24,
+	{UUIDOID, INT8OID, UUIDOID, TEXTOID,		TEXTOID,   TEXTOID,	  TEXTOID,	 INT4OID,
+	 INT8OID, BOOLOID, TEXTOID, TEXTOID,		TEXTOID,   TEXTOID,	  TEXTOID,	 BOOLOID,
+	 TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID},
+	NULL};
+static Statement settle_dead_letters = {
+	"WITH settled AS (UPDATE rotor.rotation SET dead_letter = false "
+	"WHERE secret_id = $1 AND dead_letter RETURNING id) "
+	"DELETE FROM rotor.saved_verifier v USING settled s WHERE v.rotation_id = s.id",
+	1,
+	{INT8OID},
+	NULL};
+static Statement save_verifier = {
+	"INSERT INTO rotor.saved_verifier VALUES ($1, $2, $3, $4, $5, $6)",
+	6,
+	{UUIDOID, UUIDOID, BYTEAOID, TEXTOID, UUIDOID, UUIDOID},
+	NULL};
+static Statement load_verifier = {
+	"SELECT key_id, sealed, version_stage, former_current, former_previous "
+	"FROM rotor.saved_verifier WHERE rotation_id = $1",
+	1,
+	{UUIDOID},
+	NULL};
+static Statement drop_verifier = {
+	"DELETE FROM rotor.saved_verifier WHERE rotation_id = $1", 1, {UUIDOID}, NULL};
+static Statement due = {
+	"SELECT d.secret_id, d.role_oid FROM ("
+	"(SELECT s.id AS secret_id, s.role_oid, r.next_attempt_at AS at FROM rotor.rotation r "
+	"JOIN rotor.secret s ON s.id = r.secret_id WHERE r.status IN " ACTIVE
+	" AND r.next_attempt_at <= clock_timestamp() ORDER BY r.next_attempt_at LIMIT $1) UNION ALL "
+	"(SELECT s.id, s.role_oid, s.next_rotation FROM rotor.secret s WHERE s.enabled "
+	"AND s.deleted_at IS NULL AND s.next_rotation <= clock_timestamp() AND NOT EXISTS "
+	"(SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND r.status IN " ACTIVE ") "
+	"ORDER BY s.next_rotation LIMIT $1)) d ORDER BY d.at LIMIT $1",
+	1,
+	{INT8OID},
+	NULL};
+static Statement next_due = {
+	"SELECT (extract(epoch FROM least("
+	"(SELECT min(next_attempt_at) FROM rotor.rotation WHERE status IN " ACTIVE "), "
+	"(SELECT min(next_rotation) FROM rotor.secret WHERE enabled AND deleted_at IS NULL "
+	"AND next_rotation IS NOT NULL)) - clock_timestamp()) * 1000)::bigint",
+	0,
+	{0},
+	NULL};
+
+bool
+catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep)
+{
+	Args args = {0};
+	bool null;
+	Datum started_at;
+	char word[16];
+
+	arg_uuid(&args, id);
+	if (run(&load_rotation, &args) != 1)
+		return false;
+	memset(row, 0, sizeof(*row));
+	row->id = *id;
+	row->secret_id = DatumGetInt64(result(0, 0, NULL));
+	row->has_version = result_uuid(1, &row->version);
+	row->trigger = result_string(2, keep);
+	row->strategy = result_string(3, keep);
+	result_text(4, word, sizeof(word));
+	row->step = fsm_step_of(word);
+	result_text(5, word, sizeof(word));
+	row->status = fsm_status_of(word);
+	row->attempt = DatumGetInt32(result(0, 6, NULL));
+	row->terminate_sessions = DatumGetBool(result(0, 7, NULL));
+	row->reason = result_string(8, keep);
+	result_text(9, row->actor.name, sizeof(row->actor.name));
+	result_text(10, row->actor.session_user, sizeof(row->actor.session_user));
+	result_text(11, row->actor.client_addr, sizeof(row->actor.client_addr));
+	started_at = result(0, 12, &null);
+	row->started_at = null ? 0 : DatumGetTimestampTz(started_at);
+	row->note = result_string(13, keep);
+	row->due = DatumGetBool(result(0, 14, NULL));
+	row->dead_letter = DatumGetBool(result(0, 15, NULL));
+	for (int i = 0; i < FSM_STEP_COUNT; i++)
+		row->step_ms[i] = -1;
+	return true;
+}
+
+bool
+catalog_active_rotation(int64 secret_id, pg_uuid_t *id)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(secret_id));
+	return run(&active_rotation, &args) == 1 && result_uuid(0, id);
+}
+
+void
+catalog_save_rotation(const RotationRow *row)
+{
+	Args args = {0};
+
+	arg_uuid(&args, &row->id);
+	arg(&args, Int64GetDatum(row->secret_id));
+	arg_uuid(&args, row->has_version ? &row->version : NULL);
+	arg_text(&args, row->trigger);
+	arg_text(&args, row->strategy);
+	arg_text(&args, fsm_step_name(row->step));
+	arg_text(&args, fsm_status_name(row->status));
+	arg(&args, Int32GetDatum(row->attempt));
+	arg(&args, Int64GetDatum(row->delay_ms));
+	arg(&args, BoolGetDatum(row->dead_letter));
+	arg_text(&args, row->outcome);
+	arg_text(&args, row->error_code);
+	arg_text(&args, row->error_message);
+	arg_text(&args, row->note);
+	arg_text(&args, row->reason);
+	arg(&args, BoolGetDatum(row->terminate_sessions));
+	arg_text(&args, row->actor.name);
+	arg_text(&args, row->actor.session_user);
+	arg_text(&args, row->actor.client_addr);
+	if (row->started_at != 0)
+		arg(&args, TimestampTzGetDatum(row->started_at));
+	else
+		arg_null(&args);
+	arg_positive(&args, row->step_ms[FSM_STEP_CREATE]);
+	arg_positive(&args, row->step_ms[FSM_STEP_SET]);
+	arg_positive(&args, row->step_ms[FSM_STEP_TEST]);
+	arg_positive(&args, row->step_ms[FSM_STEP_FINISH]);
+	run(&save_rotation, &args);
+}
+
+void
+catalog_settle_dead_letters(int64 secret_id)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(secret_id));
+	run(&settle_dead_letters, &args);
+}
+
+void
+catalog_save_verifier(const pg_uuid_t *rotation, const SavedVerifier *saved)
+{
+	Args args = {0};
+
+	arg_uuid(&args, rotation);
+	arg_uuid(&args, &saved->value.key_id);
+	arg(&args, PointerGetDatum(saved->value.sealed));
+	arg_text(&args, saved->version_stage);
+	arg_uuid(&args, saved->has_current ? &saved->former_current : NULL);
+	arg_uuid(&args, saved->has_previous ? &saved->former_previous : NULL);
+	run(&save_verifier, &args);
+}
+
+bool
+catalog_load_verifier(const pg_uuid_t *rotation, SavedVerifier *saved)
+{
+	Args args = {0};
+
+	memset(saved, 0, sizeof(*saved));
+	arg_uuid(&args, rotation);
+	if (run(&load_verifier, &args) != 1)
+		return false;
+	saved->value.key_id = *DatumGetUUIDP(result(0, 0, NULL));
+	saved->value.sealed = DatumGetByteaPCopy(result(0, 1, NULL));
+	result_text(2, saved->version_stage, sizeof(saved->version_stage));
+	saved->has_current = result_uuid(3, &saved->former_current);
+	saved->has_previous = result_uuid(4, &saved->former_previous);
+	return true;
+}
+
+void
+catalog_drop_verifier(const pg_uuid_t *rotation)
+{
+	Args args = {0};
+
+	arg_uuid(&args, rotation);
+	run(&drop_verifier, &args);
+}
+
+int
+catalog_due(DueItem *items, int limit)
+{
+	Args args = {0};
+	int count;
+
+	arg(&args, Int64GetDatum(limit));
+	count = (int) run(&due, &args);
+	for (int i = 0; i < count; i++)
+	{
+		items[i].secret_id = DatumGetInt64(result(i, 0, NULL));
+		items[i].role = DatumGetObjectId(result(i, 1, NULL));
+	}
+	return count;
+}
+
+int64
+catalog_next_due_ms(void)
+{
+	Args args = {0};
+	bool null;
+	Datum value;
+
+	run(&next_due, &args);
+	value = result(0, 0, &null);
+	return null ? -1 : Max(DatumGetInt64(value), 0);
+}

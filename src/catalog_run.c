@@ -1,0 +1,116 @@
+/*
+ * catalog_run.c - see catalog_run.h.
+ */
+#include "postgres.h"
+
+#include "catalog_run.h"
+#include "compat.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+void
+arg(Args *args, Datum value)
+{
+	args->values[args->count] = value;
+	args->nulls[args->count++] = ' ';
+}
+
+void
+arg_null(Args *args)
+{
+	args->values[args->count] = (Datum) 0;
+	args->nulls[args->count++] = 'n';
+}
+
+void
+arg_text(Args *args, const char *value)
+{
+	if (value != NULL && value[0] != '\0')
+		arg(args, CStringGetTextDatum(value));
+	else
+		arg_null(args);
+}
+
+void
+arg_uuid(Args *args, const pg_uuid_t *value)
+{
+	if (value != NULL)
+		arg(args, UUIDPGetDatum(value));
+	else
+		arg_null(args);
+}
+
+void
+arg_positive(Args *args, double value)
+{
+	if (value >= 0)
+		arg(args, Float8GetDatum(value));
+	else
+		arg_null(args);
+}
+
+uint64
+run(Statement *statement, Args *args)
+{
+	int result;
+
+	Assert(args->count == statement->nargs);
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
+				 SPI_result_code_string(SPI_result));
+		statement->plan = plan;
+	}
+	result = SPI_execute_plan(statement->plan, args->values, args->nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not run \"%s\": %s", statement->sql, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+Datum
+result(uint64 row, int number, bool *null)
+{
+	bool is_null;
+	Datum value =
+		SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number + 1, &is_null);
+
+	if (null != NULL)
+		*null = is_null;
+	else if (is_null)
+		elog(ERROR, "unexpected null in column %d", number);
+	return value;
+}
+
+void
+result_text(int number, char *out, size_t size)
+{
+	bool null;
+	Datum value = result(0, number, &null);
+
+	out[0] = '\0';
+	if (!null)
+		text_to_cstring_buffer(DatumGetTextPP(value), out, size);
+}
+
+char *
+result_string(int number, MemoryContext keep)
+{
+	bool null;
+	Datum value = result(0, number, &null);
+
+	return null ? NULL : MemoryContextStrdup(keep, TextDatumGetCString(value));
+}
+
+bool
+result_uuid(int number, pg_uuid_t *out)
+{
+	bool null;
+	Datum value = result(0, number, &null);
+
+	if (!null)
+		*out = *DatumGetUUIDP(value);
+	return !null;
+}
