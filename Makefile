@@ -43,6 +43,7 @@ OBJS = \
 	src/route.o \
 	src/schedule.o \
 	src/sealing.o \
+	src/transaction.o \
 	common/codec.o \
 	common/error.o \
 	common/keyfile.o \

@@ -7,13 +7,11 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "bgworker.h"
 #include "catalog.h"
 #include "catalog_read.h"
 #include "compat.h"
-#include "executor/spi.h"
 #include "guc.h"
 #include "hba.h"
 #include "keyring.h"
@@ -25,9 +23,9 @@
 #include "request.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "transaction.h"
 #include "tcop/utility.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #define WORKER_TYPE		"rotor worker" /* catalog.c looks for it in pg_stat_activity */
@@ -79,34 +77,17 @@ override_settings(void)
 
 /* --- serving --- */
 
-/* In a transaction of its own, as superuser, within SPI. Errors go to the log; false then. */
+/* A failure outside of a rotation goes to the log. */
 static bool
 in_transaction(void (*work)(void *arg), void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool done = false;
+	Failure failure;
 
-	PG_TRY();
-	{
-		StartTransactionCommand();
-		SPI_connect();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		work(arg);
-		PopActiveSnapshot();
-		SPI_finish();
-		CommitTransactionCommand();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	return done;
+	if (transaction_run(work, arg, NULL, &failure))
+		return true;
+	ereport(LOG, (errcode(failure.sqlstate), errmsg("rotor: %s", failure.message),
+				  failure.detail[0] ? errdetail_internal("%s", failure.detail) : 0));
+	return false;
 }
 
 static void
@@ -129,6 +110,7 @@ typedef struct DueBatch
 	DueItem items[DUE_BATCH];
 	int count;
 	int64 next_ms;
+	bool unfinished_only;
 } DueBatch;
 
 static void
@@ -136,18 +118,19 @@ read_due(void *arg)
 {
 	DueBatch *batch = arg;
 
-	batch->count = catalog_due(batch->items, DUE_BATCH);
+	batch->count = catalog_due(batch->items, DUE_BATCH, batch->unfinished_only);
 	batch->next_ms = batch->count > 0 ? 0 : catalog_next_due_ms();
 }
 
 /*
- * Runs what is due, also what a crash left, until nothing is or all of it is in other hands; counts
- * what it did by status. Returns the milliseconds until something is due, -1 if nothing is.
+ * Runs what is due, also what a crash left (unfinished_only: nothing else), until nothing is or all
+ * of it is in other hands; counts what it did by status. Returns the milliseconds until something
+ * is due, -1 if nothing is.
  */
 static int64
-run_due(int64 counts[FSM_STATUS_COUNT])
+run_due(bool unfinished_only, int64 counts[FSM_STATUS_COUNT])
 {
-	DueBatch batch;
+	DueBatch batch = {.unfinished_only = unfinished_only};
 	int ran;
 
 	do
@@ -203,7 +186,7 @@ serve(Request *request)
 					"CREATE EXTENSION is not committed, or its tables are not all its own.",
 					"Commit first.");
 	else if (request->kind == REQUEST_RUN_DUE)
-		(void) run_due(request->counts);
+		(void) run_due(false, request->counts);
 	else if (request->kind == REQUEST_ROTATE)
 	{
 		rotation_run(&order, &request->gate, answer_early, request, &answer);
@@ -286,7 +269,7 @@ rotor_worker_main(Datum arg)
 			CHECK_FOR_INTERRUPTS();
 		}
 		if (extension_is_here())
-			next_ms = run_due(counts);
+			next_ms = run_due(false, counts);
 		if (next_ms >= 0)
 			sleep_ms = Min(sleep_ms, Max(next_ms, 1));
 		pgstat_report_activity(STATE_IDLE, NULL);
@@ -335,7 +318,7 @@ rotor_one_shot_main(Datum arg)
 	serve(request);
 	/* Nobody else looks after what a crash left; the caller has its answer and need not wait. */
 	if (extension_is_here())
-		(void) run_due(counts);
+		(void) run_due(true, counts);
 }
 
 bool

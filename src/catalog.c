@@ -118,7 +118,7 @@ static Statement active_data_key = {
 	NULL};
 static Statement insert_data_key = {
 	"INSERT INTO rotor.data_key (id, master_key_id, wrapped, check_value, active) "
-	"VALUES ($1, $2, $3, $4, true)",
+	"VALUES ($1, $2, $3, $4, true) ON CONFLICT DO NOTHING",
 	4,
 	{UUIDOID, TEXTOID, BYTEAOID, BYTEAOID},
 	NULL};

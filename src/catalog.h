@@ -110,8 +110,11 @@ extern void catalog_settle_dead_letters(int64 secret_id);
 extern void catalog_save_verifier(const pg_uuid_t *rotation, const SavedVerifier *saved);
 extern bool catalog_load_verifier(const pg_uuid_t *rotation, SavedVerifier *saved);
 extern void catalog_drop_verifier(const pg_uuid_t *rotation);
-/* What is due now, oldest first, at most limit items, palloc'd in the caller's context. */
-extern int catalog_due(DueItem *items, int limit);
+/*
+ * What is due now, oldest first, at most limit items; with unfinished_only what was begun and not
+ * ended, without the schedule. Secrets of another cluster are left out.
+ */
+extern int catalog_due(DueItem *items, int limit, bool unfinished_only);
 /* Milliseconds until something is due, 0 if it is already; -1: nothing is scheduled. */
 extern int64 catalog_next_due_ms(void);
 
@@ -129,6 +132,7 @@ extern int catalog_count_sessions(Oid role, int except);
 
 /* False if there is no active data key; *any tells whether there is any at all. */
 extern bool catalog_active_data_key(pg_uuid_t *id, bool *any);
+/* Does nothing if there is an active data key by now. */
 extern void catalog_insert_data_key(const DataKeyRow *row);
 extern void catalog_audit(const AuditRow *row);
 

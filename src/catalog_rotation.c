@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_run.h"
@@ -70,13 +71,14 @@ static Statement due = {
 	"SELECT d.secret_id, d.role_oid FROM ("
 	"(SELECT s.id AS secret_id, s.role_oid, r.next_attempt_at AS at FROM rotor.rotation r "
 	"JOIN rotor.secret s ON s.id = r.secret_id WHERE r.status IN " ACTIVE
-	" AND r.next_attempt_at <= clock_timestamp() ORDER BY r.next_attempt_at LIMIT $1) UNION ALL "
-	"(SELECT s.id, s.role_oid, s.next_rotation FROM rotor.secret s WHERE s.enabled "
+	" AND r.next_attempt_at <= clock_timestamp() AND s.system_identifier = $2 ORDER BY r.next_attempt_at LIMIT $1) UNION ALL "
+	"(SELECT s.id, s.role_oid, s.next_rotation FROM rotor.secret s WHERE NOT $3 AND s.enabled "
+	"AND s.system_identifier = $2 "
 	"AND s.deleted_at IS NULL AND s.next_rotation <= clock_timestamp() AND NOT EXISTS "
 	"(SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND r.status IN " ACTIVE ") "
 	"ORDER BY s.next_rotation LIMIT $1)) d ORDER BY d.at LIMIT $1",
-	1,
-	{INT8OID},
+	3,
+	{INT8OID, INT8OID, BOOLOID},
 	NULL};
 static Statement next_due = {
 	"SELECT (extract(epoch FROM least("
@@ -218,12 +220,14 @@ catalog_drop_verifier(const pg_uuid_t *rotation)
 }
 
 int
-catalog_due(DueItem *items, int limit)
+catalog_due(DueItem *items, int limit, bool unfinished_only)
 {
 	Args args = {0};
 	int count;
 
 	arg(&args, Int64GetDatum(limit));
+	arg(&args, Int64GetDatum((int64) GetSystemIdentifier()));
+	arg(&args, BoolGetDatum(unfinished_only));
 	count = (int) run(&due, &args);
 	for (int i = 0; i < count; i++)
 	{

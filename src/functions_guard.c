@@ -17,6 +17,7 @@
 #include "request.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 ROTOR_FUNCTION(rotor_guard_configuration);
 ROTOR_FUNCTION(rotor_guard_audit);
@@ -115,13 +116,46 @@ trigger_of(FunctionCallInfo fcinfo)
 	return (TriggerData *) fcinfo->context;
 }
 
+/* A new interval counts from each secret's last rotation; no interval: no schedule. */
+static void
+reschedule(HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	Oid types[] = {TEXTOID, INTERVALOID};
+	bool null;
+	bool name_null;
+	Datum interval = field(new, desc, "rotation_interval", &null);
+	Datum values[] = {field(old, desc, "name", &name_null), interval};
+	char nulls[] = {name_null ? 'n' : ' ', null ? 'n' : ' '};
+
+	if (SPI_execute_with_args("UPDATE rotor.secret SET next_rotation = "
+							  "greatest(clock_timestamp() + $2 * 0, "
+							  "coalesce(last_rotation, created_at) + $2) WHERE policy = $1",
+							  2, types, values, nulls, false, 0) < 0)
+		elog(ERROR, "could not schedule the policy's secrets");
+}
+
+static bool
+interval_changed(HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	bool old_null;
+	bool new_null;
+	Datum old_interval = field(old, desc, "rotation_interval", &old_null);
+	Datum new_interval = field(new, desc, "rotation_interval", &new_null);
+
+	if (old_null || new_null)
+		return old_null != new_null;
+	return !DatumGetBool(DirectFunctionCall2(interval_eq, old_interval, new_interval));
+}
+
 Datum
 rotor_guard_configuration(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = trigger_of(fcinfo);
 	bool row = TRIGGER_FIRED_FOR_ROW(trigger->tg_event);
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 	HeapTuple old = NULL;
 	HeapTuple new = NULL;
+	bool policy = strcmp(RelationGetRelationName(trigger->tg_relation), "policy") == 0;
 	Actor actor;
 	AccessScope scope;
 
@@ -135,9 +169,11 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 														   : NULL;
 		old = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? NULL : trigger->tg_trigtuple;
 	}
-	if (new != NULL && strcmp(RelationGetRelationName(trigger->tg_relation), "policy") == 0)
-		check_policy_row(new, RelationGetDescr(trigger->tg_relation));
+	if (new != NULL && policy)
+		check_policy_row(new, desc);
 	access_enter(&scope);
+	if (new != NULL && old != NULL && policy && interval_changed(old, new, desc))
+		reschedule(old, new, desc);
 	audit_call(&actor, change_event(trigger), NULL, change_detail(trigger, old, new));
 	access_leave(&scope);
 	return PointerGetDatum(new ? new : old);

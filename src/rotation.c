@@ -6,10 +6,9 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog_read.h"
 #include "compat.h"
-#include "executor/spi.h"
+#include "guc.h"
 #include "lib/stringinfo.h"
 #include "portability/instr_time.h"
 #include "random.h"
@@ -18,6 +17,7 @@
 #include "rotation.h"
 #include "rotation_job.h"
 #include "schedule.h"
+#include "transaction.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -39,31 +39,35 @@ rotation_new_uuid(void)
 	return id;
 }
 
+/* What transaction_run() is to call. */
+typedef struct JobWork
+{
+	Job *job;
+	void (*work)(Job *job, void *arg);
+	void *arg;
+} JobWork;
+
+static void
+do_work(void *arg)
+{
+	JobWork *work = arg;
+
+	work->work(work->job, work->arg);
+}
+
 bool
 job_transaction(Job *job, void (*work)(Job *job, void *arg), void *arg)
 {
-	volatile bool done = false;
+	JobWork all = {job, work, arg};
 
-	PG_TRY();
-	{
-		StartTransactionCommand();
-		SPI_connect();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		work(job, arg);
-		PopActiveSnapshot();
-		SPI_finish();
-		CommitTransactionCommand();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(job->context);
-		failure_catch(&job->failure, &job->value);
-		AbortCurrentTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(job->context);
-	return done;
+	if (transaction_run(do_work, &all, &job->value, &job->failure))
+		return true;
+	if (job->failure.sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
+		failure_set(&job->failure, ERRCODE_LOCK_NOT_AVAILABLE,
+					"the role, or a row that its rotation needs, is locked",
+					psprintf("Waited for %d ms, rotor.lock_timeout.", rotor_lock_timeout),
+					"End the transaction that holds the lock; pg_locks shows which.");
+	return false;
 }
 
 FsmOutcome
@@ -73,7 +77,8 @@ outcome_of_sqlstate(int sqlstate)
 	{
 		case ERRCODE_LOCK_NOT_AVAILABLE:
 		case ERRCODE_QUERY_CANCELED:
-		case ERRCODE_UNDEFINED_FILE: /* the key is away */
+		case ERRCODE_UNDEFINED_FILE:   /* the key is away */
+		case ERRCODE_UNIQUE_VIOLATION: /* somebody took the role under management meanwhile */
 			return FSM_OUTCOME_TRANSIENT;
 		case ERRCODE_INTERNAL_ERROR:
 		case ERRCODE_DATA_CORRUPTED:

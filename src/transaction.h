@@ -1,0 +1,17 @@
+/*
+ * transaction.h - one transaction of a worker. Used by rotation.c for steps, by bgworker.c else.
+ */
+#ifndef ROTOR_TRANSACTION_H
+#define ROTOR_TRANSACTION_H
+
+#include "report.h"
+
+/*
+ * Runs work(arg) in a transaction of its own, within SPI, with a snapshot, and commits. False, with
+ * everything undone and *failure filled, if it raises an error; plain, if not NULL, is a value that
+ * must not appear in it. What work allocates in the caller's context stays.
+ */
+extern bool transaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain,
+							Failure *failure);
+
+#endif
