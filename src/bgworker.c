@@ -11,6 +11,7 @@
 #include "bgworker.h"
 #include "catalog.h"
 #include "catalog_read.h"
+#include "commands/dbcommands.h"
 #include "compat.h"
 #include "guc.h"
 #include "hba.h"
@@ -344,10 +345,15 @@ bgworker_start_one_shot(uint32 segment, BackgroundWorkerHandle **handle)
 
 static ProcessUtility_hook_type next_utility_hook;
 
+/* Only for who may do such a thing to it: nobody else can send the workers away. */
 static bool
 is_home(const char *name)
 {
-	return name != NULL && strcmp(name, rotor_database) == 0;
+	Oid database = name != NULL && strcmp(name, rotor_database) == 0
+					   ? get_database_oid(name, true)
+					   : InvalidOid;
+
+	return OidIsValid(database) && OWNS_DATABASE(database, GetUserId());
 }
 
 static bool

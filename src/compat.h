@@ -6,6 +6,7 @@
 #ifndef ROTOR_COMPAT_H
 #define ROTOR_COMPAT_H
 
+#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
@@ -42,6 +43,13 @@
 /* Reserving a GUC prefix got its name in 15. */
 #if PG_VERSION_NUM < 150000
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* Ownership checks became one function in 16. */
+#if PG_VERSION_NUM >= 160000
+#define OWNS_DATABASE(database, role) object_ownercheck(DatabaseRelationId, database, role)
+#else
+#define OWNS_DATABASE(database, role) pg_database_ownercheck(database, role)
 #endif
 
 /* Rounds that the server itself would use for a verifier. */

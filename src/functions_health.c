@@ -167,14 +167,15 @@ typedef struct ManagedRole
 	char dbname[NAMEDATALEN];
 } ManagedRole;
 
-static void
+/* True if a login can prove the role's password. */
+static bool
 check_route(const Findings *findings, const ManagedRole *role)
 {
 	Route route;
 
 	route_choose(role->dbname, role->name, &route);
 	if (route.answer.proof == HBA_PROOF_PASSWORD)
-		return;
+		return true;
 	finding(findings, "pg_hba", role->verifier_suffices ? "warning" : "error",
 			psprintf("secret \"%s\", role \"%s\": %s", role->secret, role->name,
 					 route.answer.proof == HBA_PROOF_UNKNOWN ? "pg_hba.conf could not be read."
@@ -183,12 +184,14 @@ check_route(const Findings *findings, const ManagedRole *role)
 				? "Its policy accepts a check without a login; a login would prove more."
 				: "Let that line say scram-sha-256 and reload, or set verification = 'verifier' in "
 				  "its policy.");
+	return false;
 }
 
 static void
 check_pg_hba(const Findings *findings)
 {
 	uint64 count;
+	uint64 good = 0;
 	ManagedRole *roles;
 
 	hba_forget();
@@ -213,7 +216,9 @@ check_pg_hba(const Findings *findings)
 		strlcpy(roles[i].dbname, SPI_getvalue(tuple, desc, 4), sizeof(roles[i].dbname));
 	}
 	for (uint64 i = 0; i < count; i++)
-		check_route(findings, &roles[i]);
+		good += check_route(findings, &roles[i]);
+	if (good == count)
+		finding(findings, "pg_hba", "ok", "every managed role can be proved by a login", NULL);
 }
 
 /* A count that should be zero. */

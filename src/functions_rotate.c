@@ -114,19 +114,28 @@ resolve(const char *name, const Actor *actor, const char *event, bool may_enrol,
 	order->role = role;
 }
 
-/* A policy that this transaction wrote would not be seen either. */
+/* The policy must be committed too, and the role's password must not have expired for good. */
 static void
-require_committed_policy(const Secret *secret)
+require_fit_policy(const Secret *secret, Oid role)
 {
 	Policy policy;
+	RoleState state;
 	bool uncommitted;
 
-	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		return;
-	if (catalog_load_policy(secret->id ? secret->policy : "default", &policy, &uncommitted,
-							CurrentMemoryContext) &&
-		uncommitted)
+	if (!catalog_load_policy(secret->id ? secret->policy : "default", &policy, &uncommitted,
+							 CurrentMemoryContext))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no policy \"default\""),
+				 errhint("Make it again, or name another one in rotor.manage().")));
+	if (uncommitted)
 		commit_first(psprintf("policy \"%s\"", policy.name));
+	if (catalog_load_role(role, false, &state) && state.has_valid_until &&
+		state.valid_until <= GetCurrentTimestamp() && policy.valid_until_margin == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the password of role \"%s\" has expired", state.name),
+				 errdetail("VALID UNTIL is %s.", timestamptz_to_str(state.valid_until)),
+				 errhint("Set VALID UNTIL to a later time, or valid_until_margin in the policy.")));
 }
 
 /* --- after the worker's answer --- */
@@ -269,7 +278,7 @@ rotor_rotate(PG_FUNCTION_ARGS)
 		notice_sessions(order.role, name);
 	if (PG_GETARG_BOOL(1))
 	{
-		require_committed_policy(&secret);
+		require_fit_policy(&secret, order.role);
 		access_leave(&scope);
 		PG_RETURN_DATUM(submit_and_return(&order));
 	}
