@@ -33,6 +33,7 @@ OBJS = \
 	src/hba.o \
 	src/keyring.o \
 	src/login.o \
+	src/manage.o \
 	src/policy.o \
 	src/report.o \
 	src/request.o \

@@ -279,18 +279,27 @@ rotor_worker_main(Datum arg)
 	}
 }
 
-void
-bgworker_register(void)
+/* What all workers have in common. */
+static BackgroundWorker
+new_worker(const char *function, int restart_time)
 {
 	BackgroundWorker worker;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = RESTART_SECONDS;
+	worker.bgw_restart_time = restart_time;
 	strlcpy(worker.bgw_library_name, "rotor", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "rotor_worker_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
 	strlcpy(worker.bgw_type, WORKER_TYPE, sizeof(worker.bgw_type));
+	return worker;
+}
+
+void
+bgworker_register(void)
+{
+	BackgroundWorker worker = new_worker("rotor_worker_main", RESTART_SECONDS);
+
 	for (int i = 0; i < rotor_workers; i++)
 	{
 		snprintf(worker.bgw_name, sizeof(worker.bgw_name), WORKER_TYPE " %d", i + 1);
@@ -325,15 +334,8 @@ rotor_one_shot_main(Datum arg)
 bool
 bgworker_start_one_shot(uint32 segment, BackgroundWorkerHandle **handle)
 {
-	BackgroundWorker worker;
+	BackgroundWorker worker = new_worker("rotor_one_shot_main", BGW_NEVER_RESTART);
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "rotor", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "rotor_one_shot_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_type, WORKER_TYPE, sizeof(worker.bgw_type));
 	strlcpy(worker.bgw_name, WORKER_TYPE " (one-shot)", sizeof(worker.bgw_name));
 	worker.bgw_main_arg = UInt32GetDatum(segment);
 	memcpy(worker.bgw_extra, &MyDatabaseId, sizeof(MyDatabaseId));
@@ -349,9 +351,8 @@ static ProcessUtility_hook_type next_utility_hook;
 static bool
 is_home(const char *name)
 {
-	Oid database = name != NULL && strcmp(name, rotor_database) == 0
-					   ? get_database_oid(name, true)
-					   : InvalidOid;
+	Oid database = name != NULL && strcmp(name, rotor_database) == 0 ? get_database_oid(name, true)
+																	 : InvalidOid;
 
 	return OidIsValid(database) && OWNS_DATABASE(database, GetUserId());
 }
@@ -390,15 +391,26 @@ utility_hook(PlannedStmt *plan, const char *text, bool read_only_tree,
 			 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
 			 DestReceiver *destination, QueryCompletion *completion)
 {
+	bool empty_home = needs_empty_home(plan->utilityStmt);
+
 	/* The statement itself waits some seconds for sessions to go; the workers need far less. */
-	if (needs_empty_home(plan->utilityStmt))
+	if (empty_home)
 		request_ask_to_leave();
-	if (next_utility_hook)
-		next_utility_hook(plan, text, read_only_tree, context, params, environment, destination,
-						  completion);
-	else
-		standard_ProcessUtility(plan, text, read_only_tree, context, params, environment,
-								destination, completion);
+	PG_TRY();
+	{
+		if (next_utility_hook)
+			next_utility_hook(plan, text, read_only_tree, context, params, environment, destination,
+							  completion);
+		else
+			standard_ProcessUtility(plan, text, read_only_tree, context, params, environment,
+									destination, completion);
+	}
+	PG_FINALLY();
+	{
+		if (empty_home)
+			request_let_return();
+	}
+	PG_END_TRY();
 }
 
 void

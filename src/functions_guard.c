@@ -172,7 +172,7 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	if (new != NULL && policy)
 		check_policy_row(new, desc);
 	access_enter(&scope);
-	if (new != NULL && old != NULL && policy && interval_changed(old, new, desc))
+	if (new != NULL && old != NULL &&policy &&interval_changed(old, new, desc))
 		reschedule(old, new, desc);
 	audit_call(&actor, change_event(trigger), NULL, change_detail(trigger, old, new));
 	access_leave(&scope);
@@ -205,9 +205,11 @@ rotor_check_home_database(PG_FUNCTION_ARGS)
 				 errhint("Create the extension there, or set rotor.database = '%s' in "
 						 "postgresql.conf and reload.",
 						 here)));
-	ereport(NOTICE, (errmsg("rotor is not preloaded and rotor.database is \"%s\"", rotor_database),
-					 errhint("Before you add rotor to shared_preload_libraries, set rotor.database "
-							 "= '%s'.",
-							 here)));
+	/* CREATE EXTENSION lets no NOTICE through. */
+	ereport(WARNING,
+			(errmsg("rotor is not preloaded and rotor.database is \"%s\"", rotor_database),
+			 errhint("Before you add rotor to shared_preload_libraries, set rotor.database "
+					 "= '%s'.",
+					 here)));
 	PG_RETURN_VOID();
 }

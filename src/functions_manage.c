@@ -3,7 +3,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "catalog.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_type.h"
@@ -11,11 +10,8 @@
 #include "compat.h"
 #include "executor/spi.h"
 #include "functions.h"
-#include "functions_manage.h"
-#include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
+#include "manage.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 
 ROTOR_FUNCTION(rotor_manage);
 ROTOR_FUNCTION(rotor_unmanage);
@@ -39,69 +35,6 @@ change_secret(const char *sql, int64 id)
 	return SPI_processed;
 }
 
-static void
-require_policy(const char *name)
-{
-	Policy policy;
-	bool uncommitted;
-
-	if (!catalog_load_policy(name, &policy, &uncommitted, CurrentMemoryContext))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("policy \"%s\" does not exist", name),
-				 errhint("rotor.policy lists the policies; a superuser can insert one.")));
-}
-
-static void
-require_store_and_target(const char *store, const char *target)
-{
-	TargetAddress address;
-
-	if (strcmp(store, "local") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("store \"%s\" does not exist", store),
-				 errhint("The only store so far is local.")));
-	if (strcmp(target, "self") != 0 || !catalog_find_target(target, &address))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("target \"%s\" does not exist", target),
-				 errhint("The only target so far is self, this cluster.")));
-}
-
-static char *
-policy_detail(const char *policy, const char *username)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"policy\":");
-	escape_json(&json, policy);
-	appendStringInfoString(&json, ",\"role\":");
-	escape_json(&json, username);
-	appendStringInfoChar(&json, '}');
-	return json.data;
-}
-
-void
-manage_role(const char *name, Oid role, const char *policy, const char *store, const char *target,
-			const Actor *actor, Secret *secret)
-{
-	int characters = pg_mbstrlen(name);
-
-	if (characters < 1 || characters > 128)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a secret's name has 1 to 128 characters, this one has %d", characters)));
-	require_policy(policy);
-	require_store_and_target(store, target);
-	memset(secret, 0, sizeof(*secret));
-	strlcpy(secret->name, name, sizeof(secret->name));
-	strlcpy(secret->username, GetUserNameFromId(role, false), sizeof(secret->username));
-	strlcpy(secret->policy, policy, sizeof(secret->policy));
-	secret->role = role;
-	secret->system_identifier = GetSystemIdentifier();
-	catalog_insert_secret(secret, store, target, actor);
-	audit_call(actor, "managed", name, policy_detail(policy, secret->username));
-}
-
 /* The policy changes; the schedule begins anew from now. */
 static void
 change_policy(const Secret *secret, const char *policy, const Actor *actor)
@@ -109,7 +42,7 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 	Oid types[] = {INT8OID, TEXTOID};
 	Datum values[] = {Int64GetDatum(secret->id), CStringGetTextDatum(policy)};
 
-	require_policy(policy);
+	manage_require_policy(policy);
 	if (strcmp(secret->policy, policy) == 0)
 		return;
 	if (SPI_execute_with_args("UPDATE rotor.secret s SET policy = p.name, next_rotation = "
@@ -117,7 +50,7 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 							  "WHERE s.id = $1 AND p.name = $2",
 							  2, types, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not change the policy");
-	audit_call(actor, "policy_assigned", secret->name, policy_detail(policy, secret->username));
+	audit_call(actor, "policy_assigned", secret->name, manage_detail(policy, secret->username));
 }
 
 Datum
@@ -146,7 +79,7 @@ rotor_manage(PG_FUNCTION_ARGS)
 							errdetail("Its role is \"%s\".", secret.username),
 							errhint("Choose another name, or unmanage it first.")));
 		access_enter(&scope);
-		require_store_and_target(store, target);
+		manage_require_store_and_target(store, target);
 		change_policy(&secret, policy, &actor);
 	}
 	else

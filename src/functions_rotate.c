@@ -12,7 +12,7 @@
 #include "compat.h"
 #include "funcapi.h"
 #include "functions.h"
-#include "functions_manage.h"
+#include "manage.h"
 #include "policy.h"
 #include "report.h"
 #include "request.h"
@@ -124,9 +124,8 @@ require_fit_policy(const Secret *secret, Oid role)
 
 	if (!catalog_load_policy(secret->id ? secret->policy : "default", &policy, &uncommitted,
 							 CurrentMemoryContext))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no policy \"default\""),
-				 errhint("Make it again, or name another one in rotor.manage().")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no policy \"default\""),
+						errhint("Make it again, or name another one in rotor.manage().")));
 	if (uncommitted)
 		commit_first(psprintf("policy \"%s\"", policy.name));
 	if (catalog_load_role(role, false, &state) && state.has_valid_until &&

@@ -27,8 +27,8 @@
 
 /* A caller waits this long for a slot, and for a worker to take its request. */
 #define PICK_UP_TIMEOUT_MS 10000
-/* How long workers stay away when they were asked to leave. */
-#define LEAVE_MS 5000
+/* How long workers stay away at most when they were asked to leave: DROP DATABASE waits 5 s. */
+#define LEAVE_MS 6000
 
 typedef struct SharedState
 {
@@ -177,6 +177,13 @@ request_ask_to_leave(void)
 	pg_atomic_write_u64(&shared->leave_until,
 						(uint64) TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LEAVE_MS));
 	request_wake_workers();
+}
+
+void
+request_let_return(void)
+{
+	if (shared != NULL)
+		pg_atomic_write_u64(&shared->leave_until, 0);
 }
 
 bool

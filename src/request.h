@@ -79,10 +79,12 @@ extern int request_worker_count(void);
 extern void request_wake_workers(void);
 
 /*
- * Asks the workers to leave the home database, because somebody needs it to be empty; they come
- * back after a few seconds. request_should_leave() is the worker's side.
+ * Asks the workers to leave the home database, because somebody needs it to be empty, until
+ * request_let_return(), or a few seconds if that is never called. request_should_leave() is the
+ * worker's side.
  */
 extern void request_ask_to_leave(void);
+extern void request_let_return(void);
 extern bool request_should_leave(void);
 
 #endif

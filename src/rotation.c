@@ -10,6 +10,7 @@
 #include "compat.h"
 #include "guc.h"
 #include "lib/stringinfo.h"
+#include "manage.h"
 #include "portability/instr_time.h"
 #include "random.h"
 #include "report.h"
@@ -369,6 +370,17 @@ save_row(Job *job)
 	catalog_save_rotation(&job->row);
 }
 
+/* Takes the role under management, once more if the transaction that did so was undone. */
+static void
+enrol(Job *job)
+{
+	if (!job->enrol)
+		return;
+	manage_role(job->secret.name, job->secret.role, job->secret.policy, "local", "self",
+				&job->row.actor, &job->secret);
+	job->row.secret_id = job->secret.id;
+}
+
 /* The work of one step, its transition, its audit row and the rotation's row: one transaction. */
 static void
 run_step(Job *job, void *result)
@@ -376,6 +388,7 @@ run_step(Job *job, void *result)
 	FsmOutcome *outcome = result;
 	instr_time start;
 
+	enrol(job);
 	if (job->row.step == FSM_STEP_TEST)
 		job_advance(job, job->test_outcome, job->test_ms);
 	if (job->row.step == FSM_STEP_UNDO && job->test_outcome != FSM_OUTCOME_OK)
@@ -399,12 +412,7 @@ run_step(Job *job, void *result)
 static void
 record_failure(Job *job, void *outcome)
 {
-	if (job->enrol)
-	{
-		/* The secret's row went with the transaction that failed. */
-		catalog_insert_secret(&job->secret, "local", "self", &job->row.actor);
-		job->row.secret_id = job->secret.id;
-	}
+	enrol(job);
 	/* What the login told is not lost with the transaction that was to record it. */
 	if (job->row.step == FSM_STEP_TEST)
 		job_advance(job, job->test_outcome, job->test_ms);

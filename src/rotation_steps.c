@@ -117,18 +117,6 @@ has_pending_value(const Job *job)
 		   (strcmp(stage, "pending") == 0 || strcmp(job->row.trigger, "rollback") == 0);
 }
 
-static void
-enrol(Job *job)
-{
-	AuditRow audit = {.actor = &job->row.actor, .event = "managed", .result = "ok"};
-
-	catalog_insert_secret(&job->secret, "local", "self", &job->row.actor);
-	job->row.secret_id = job->secret.id;
-	audit.secret = job->secret.name;
-	audit.duration_ms = -1;
-	catalog_audit(&audit);
-}
-
 FsmOutcome
 step_create(Job *job)
 {
@@ -143,8 +131,6 @@ step_create(Job *job)
 	if (has_pending_value(job))
 		return FSM_OUTCOME_OK;
 	policy_generate(&job->policy, &job->value);
-	if (job->enrol)
-		enrol(job);
 	job->row.version = rotation_new_uuid();
 	job->row.has_version = true;
 	sealing_seal(job->secret.id, &job->row.version, &job->value, &sealed, &made_file);

@@ -11,7 +11,7 @@
  * everything undone and *failure filled, if it raises an error; plain, if not NULL, is a value that
  * must not appear in it. What work allocates in the caller's context stays.
  */
-extern bool transaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain,
-							Failure *failure);
+extern bool
+transaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain, Failure *failure);
 
 #endif

@@ -1,0 +1,25 @@
+/*
+ * manage.h - taking a role under management; shared by manage(), a queued rotate() and the engine's
+ * enrolment. In SPI, as superuser.
+ */
+#ifndef ROTOR_MANAGE_H
+#define ROTOR_MANAGE_H
+
+#include "audit.h"
+#include "types.h"
+
+/*
+ * Inserts the secret and its audit row, fills *secret. The caller checked rights and names. 42704
+ * for an unknown policy, store or target, 22023 for a name of a wrong length.
+ */
+extern void manage_role(const char *name, Oid role, const char *policy, const char *store,
+						const char *target, const Actor *actor, Secret *secret);
+
+/* Raises 42704 if there is no such policy; no such store or target. */
+extern void manage_require_policy(const char *name);
+extern void manage_require_store_and_target(const char *store, const char *target);
+
+/* What an audit row says of it: {"policy": ..., "role": ...}; palloc'd. */
+extern char *manage_detail(const char *policy, const char *username);
+
+#endif
