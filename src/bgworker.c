@@ -30,7 +30,7 @@
 #include "utils/wait_event.h"
 
 #define WORKER_TYPE		"rotor worker" /* catalog.c looks for it in pg_stat_activity */
-#define RESTART_SECONDS 5
+#define RESTART_SECONDS 2
 #define DUE_BATCH		64
 #define BUSY_PAUSE_MS	500 /* before looking again at what others are at */
 

@@ -48,7 +48,7 @@ bool_field(HeapTuple tuple, TupleDesc desc, const char *name)
 	return DatumGetBool(field(tuple, desc, name, &null));
 }
 
-/* Nulls and single values out of range are left to the table's own constraints. */
+/* Nulls are left to the table's own constraints. */
 static void
 check_policy_row(HeapTuple tuple, TupleDesc desc)
 {
@@ -58,12 +58,17 @@ check_policy_row(HeapTuple tuple, TupleDesc desc)
 	char *exclude = text_field(tuple, desc, "exclude");
 	bool null;
 
-	strlcpy(policy.type, type ? type : "", sizeof(policy.type));
-	if (exclude != NULL && strlen(exclude) >= sizeof(policy.exclude))
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (TupleDescAttr(desc, i)->attnotnull && heap_attisnull(tuple, i + 1, desc))
+			return;
+	}
+	strlcpy(policy.type, type, sizeof(policy.type));
+	if (strlen(exclude) >= sizeof(policy.exclude))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("exclude is longer than %zu bytes", sizeof(policy.exclude) - 1),
 						errhint("Name each character once.")));
-	strlcpy(policy.exclude, exclude ? exclude : "", sizeof(policy.exclude));
+	strlcpy(policy.exclude, exclude, sizeof(policy.exclude));
 	policy.spec.exclude = policy.exclude;
 	policy.spec.length = DatumGetInt32(field(tuple, desc, "length", &null));
 	policy.spec.uppercase = bool_field(tuple, desc, "uppercase");
@@ -72,8 +77,7 @@ check_policy_row(HeapTuple tuple, TupleDesc desc)
 	policy.spec.symbols = bool_field(tuple, desc, "symbols");
 	policy.spec.require_each_type = bool_field(tuple, desc, "require_each_type");
 	policy.verify_query = text_field(tuple, desc, "verify_query");
-	if (strategy != NULL)
-		policy_check(&policy, strategy);
+	policy_check(&policy, strategy);
 }
 
 /* {"table": ..., "old": ..., "new": ...} */

@@ -58,6 +58,7 @@ manage_role(const char *name, Oid role, const char *policy, const char *store, c
 			const Actor *actor, Secret *secret)
 {
 	int characters = pg_mbstrlen(name);
+	Secret made = {0};
 	AuditRow audit = {.event = "managed", .result = "ok", .duration_ms = -1};
 
 	if (characters < 1 || characters > 128)
@@ -66,15 +67,16 @@ manage_role(const char *name, Oid role, const char *policy, const char *store, c
 				 errmsg("a secret's name has 1 to 128 characters, this one has %d", characters)));
 	manage_require_policy(policy);
 	manage_require_store_and_target(store, target);
-	memset(secret, 0, sizeof(*secret));
-	strlcpy(secret->name, name, sizeof(secret->name));
-	strlcpy(secret->username, GetUserNameFromId(role, false), sizeof(secret->username));
-	strlcpy(secret->policy, policy, sizeof(secret->policy));
-	secret->role = role;
-	secret->system_identifier = GetSystemIdentifier();
-	catalog_insert_secret(secret, store, target, actor);
+	strlcpy(made.name, name, sizeof(made.name));
+	strlcpy(made.username, GetUserNameFromId(role, false), sizeof(made.username));
+	strlcpy(made.policy, policy, sizeof(made.policy));
+	made.role = role;
+	made.system_identifier = GetSystemIdentifier();
+	catalog_insert_secret(&made, store, target, actor);
 	audit.actor = actor;
-	audit.secret = name;
-	audit.detail = manage_detail(policy, secret->username);
+	audit.secret = made.name;
+	audit.detail = manage_detail(made.policy, made.username);
 	catalog_audit(&audit);
+	/* Last: name and policy may be parts of *secret. */
+	*secret = made;
 }

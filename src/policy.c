@@ -45,20 +45,65 @@ policy_strategy_of(const char *name)
 			 errhint("Strategies are staged and immediate.")));
 }
 
+/* The statements of text; a syntax error is told as one of verify_query, not of the caller's text. */
+static List *
+parse_query(const char *query)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List *volatile statements = NIL;
+	Failure failure = {0};
+
+	PG_TRY();
+	{
+		statements = raw_parser(query, RAW_PARSE_DEFAULT);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		failure_catch(&failure, NULL);
+	}
+	PG_END_TRY();
+	if (failure.sqlstate != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("verify_query cannot be parsed"), errdetail("%s.", failure.message),
+						errhint("For example: SELECT 1 FROM app.heartbeat LIMIT 1")));
+	return statements;
+}
+
+/* True for a SELECT that neither writes nor locks, in all its branches and WITH queries. */
+static bool
+is_plain_select(Node *node)
+{
+	SelectStmt *select = (SelectStmt *) node;
+	ListCell *cell;
+
+	if (node == NULL || !IsA(node, SelectStmt) || select->intoClause != NULL ||
+		select->lockingClause != NIL)
+		return false;
+	if (select->withClause != NULL)
+	{
+		foreach (cell, select->withClause->ctes)
+		{
+			if (!is_plain_select(((CommonTableExpr *) lfirst(cell))->ctequery))
+				return false;
+		}
+	}
+	return select->op == SETOP_NONE || (is_plain_select((Node *) select->larg) &&
+										is_plain_select((Node *) select->rarg));
+}
+
 /* A verification query is sent as the rotated role; it must be one plain SELECT. */
 static void
 check_query(const char *query)
 {
-	List *statements = raw_parser(query, RAW_PARSE_DEFAULT);
-	Node *statement =
-		list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
+	List *statements = parse_query(query);
 
-	if (statement == NULL || !IsA(statement, SelectStmt) ||
-		((SelectStmt *) statement)->intoClause != NULL ||
-		((SelectStmt *) statement)->lockingClause != NIL)
+	if (list_length(statements) != 1 ||
+		!is_plain_select(linitial_node(RawStmt, statements)->stmt))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("verify_query must be one plain SELECT"),
-						errdetail("INTO, FOR UPDATE and several statements are not allowed."),
+						errdetail("INTO, FOR UPDATE, a WITH query that writes and several statements "
+								  "are not allowed."),
 						errhint("For example: SELECT 1 FROM app.heartbeat LIMIT 1")));
 }
 

@@ -77,6 +77,17 @@ add(Candidate *candidates, int count, const char *host, const char *address)
 	return count;
 }
 
+/* How much an answer is worth: a proof, else a line that lets in, else a line, else no line. */
+static int
+rank(const HbaAnswer *answer)
+{
+	if (answer->proof == HBA_PROOF_PASSWORD)
+		return 3;
+	if (answer->line > 0 && answer->proof != HBA_PROOF_REJECT)
+		return 2;
+	return answer->line > 0 ? 1 : 0;
+}
+
 void
 route_choose(const char *dbname, const char *user, Route *route)
 {
@@ -101,14 +112,12 @@ route_choose(const char *dbname, const char *user, Route *route)
 		HbaAnswer answer;
 
 		hba_ask(candidates[i].address, candidates[i].tls, dbname, user, &answer);
-		if (i > 0 && answer.proof != HBA_PROOF_PASSWORD)
+		if (i > 0 && rank(&answer) <= rank(&route->answer))
 			continue;
 		strlcpy(route->host, candidates[i].host, sizeof(route->host));
 		route->port = rotor_verify_port ? rotor_verify_port : PostPortNumber;
 		route->sslmode = candidates[i].sslmode;
 		route->answer = answer;
-		if (answer.proof == HBA_PROOF_PASSWORD)
-			return;
 	}
 }
 
