@@ -16,7 +16,8 @@ required_text(FunctionCallInfo fcinfo, int number, const char *what)
 {
 	if (PG_ARGISNULL(number))
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", what)));
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", what),
+				 errhint("Pass a value, or leave the argument out if it has a default.")));
 	return text_to_cstring(PG_GETARG_TEXT_PP(number));
 }
 

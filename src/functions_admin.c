@@ -165,7 +165,8 @@ rotor_revoke_access(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("role \"%s\" has no right \"%s\" on secret \"%s\"",
 							   role_name ? role_name : psprintf("%u", role),
-							   access_privilege_name(privilege), name)));
+							   access_privilege_name(privilege), name),
+						errhint("rotor.access_grant lists the rights on single secrets.")));
 	if (role_name != NULL)
 		regrant(role);
 	audit_call(&actor, "access_revoked", name,

@@ -135,7 +135,7 @@ check_keys(const Findings *findings)
 		finding(findings, "key", "ok", "there is no data key yet; the first rotation makes one",
 				NULL);
 	else
-		finding(findings, "key", "ok", psprintf("%d data keys open", count), NULL);
+		finding(findings, "key", "ok", psprintf("data keys that open: %d", count), NULL);
 }
 
 static void
@@ -230,7 +230,7 @@ check_count(const Findings *findings, const char *name, const char *status, cons
 	int64 count = DatumGetInt64(catalog_datum(query, 0, NULL, NULL, &null));
 
 	if (count > 0)
-		finding(findings, name, status, psprintf(INT64_FORMAT " %s", count, what), hint);
+		finding(findings, name, status, psprintf("%s: " INT64_FORMAT, what, count), hint);
 	else
 		finding(findings, name, "ok", "none", NULL);
 }
@@ -240,10 +240,10 @@ check_rotations(const Findings *findings)
 {
 	check_count(findings, "overdue", "warning",
 				"SELECT count(*) FROM rotor.upcoming WHERE due_at < now() - interval '1 minute'",
-				"rotations are overdue by more than a minute",
+				"rotations overdue by more than a minute",
 				"See rotor.upcoming; is a worker running, or rotor.run_due() being called?");
 	check_count(findings, "dead_letters", "error",
-				"SELECT count(*) FROM rotor.rotation WHERE dead_letter", "rotations gave up",
+				"SELECT count(*) FROM rotor.rotation WHERE dead_letter", "rotations that gave up",
 				"See rotor.dead_letter; rotor.requeue() takes one up again.");
 	check_count(findings, "without_owner", "warning",
 				"SELECT count(*) FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id "
@@ -252,15 +252,15 @@ check_rotations(const Findings *findings)
 				"(SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'object' "
 				"AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass "
 				"AND l.objid = s.role_oid)",
-				"rotations were left unfinished and nobody is at them",
+				"unfinished rotations that nobody is at",
 				"A worker takes them up; rotor.run_due() does it now.");
 	check_count(findings, "dropped_roles", "warning",
 				"SELECT count(*) FROM rotor.secret s WHERE s.deleted_at IS NULL AND NOT EXISTS "
 				"(SELECT FROM pg_catalog.pg_authid a WHERE a.oid = s.role_oid)",
-				"secrets have lost their role", "See rotor.secrets; rotor.unmanage() ends them.");
+				"secrets without a role", "See rotor.secrets; rotor.unmanage() ends them.");
 	check_count(findings, "changed_elsewhere", "warning",
 				"SELECT count(*) FROM rotor.coverage WHERE managed AND in_sync = false",
-				"managed roles do not have the verifier that rotor gave them",
+				"managed roles without the verifier that rotor gave them",
 				"See rotor.coverage; rotate them, so that rotor knows the password.");
 }
 

@@ -93,7 +93,8 @@ rotor_manage(PG_FUNCTION_ARGS)
 		if (IsReservedName(username))
 			ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME),
 							errmsg("role \"%s\" is a predefined role", username),
-							errdetail("Its password cannot be changed.")));
+							errdetail("Its password cannot be changed."),
+							errhint("Name a role that logs in.")));
 		if (catalog_find_secret_of_role(role, &other))
 			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 							errmsg("role \"%s\" is managed already", username),
@@ -184,11 +185,17 @@ rotor_restore(PG_FUNCTION_ARGS)
 	access_enter(&scope);
 	if (!find_deleted(name, &id, &role))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("there is no unmanaged secret \"%s\"", name)));
+						errmsg("there is no unmanaged secret \"%s\"", name),
+						errhint("rotor.manage() takes a role under management.")));
+	if (GetUserNameFromId(role, true) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("the role of secret \"%s\" does not exist any more", name),
+						errhint("Make the role again and call rotor.manage().")));
 	if (catalog_find_secret_of_role(role, &other))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 						errmsg("the role of secret \"%s\" is managed under another name", name),
-						errdetail("Its secret is \"%s\".", other.name)));
+						errdetail("Its secret is \"%s\".", other.name),
+						errhint("Unmanage that one first.")));
 	access_require_role(&actor, role, name, "restore");
 	change_secret("UPDATE rotor.secret SET deleted_at = NULL WHERE id = $1", id);
 	secret.id = id;

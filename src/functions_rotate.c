@@ -268,7 +268,8 @@ rotor_rotate(PG_FUNCTION_ARGS)
 	actor_current(&order.actor);
 	require_writable("rotor.rotate()");
 	if (PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("wait must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("wait must not be null"),
+						errhint("Pass true or false, or leave it out.")));
 	read_options(fcinfo, &order);
 	resolve(name, &order.actor, "rotate", true, &secret, &order);
 

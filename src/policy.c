@@ -82,14 +82,14 @@ is_plain_select(Node *node)
 		return false;
 	if (select->withClause != NULL)
 	{
-		foreach (cell, select->withClause->ctes)
+		foreach(cell, select->withClause->ctes)
 		{
 			if (!is_plain_select(((CommonTableExpr *) lfirst(cell))->ctequery))
 				return false;
 		}
 	}
-	return select->op == SETOP_NONE || (is_plain_select((Node *) select->larg) &&
-										is_plain_select((Node *) select->rarg));
+	return select->op == SETOP_NONE ||
+		   (is_plain_select((Node *) select->larg) && is_plain_select((Node *) select->rarg));
 }
 
 /* A verification query is sent as the rotated role; it must be one plain SELECT. */
@@ -98,13 +98,13 @@ check_query(const char *query)
 {
 	List *statements = parse_query(query);
 
-	if (list_length(statements) != 1 ||
-		!is_plain_select(linitial_node(RawStmt, statements)->stmt))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("verify_query must be one plain SELECT"),
-						errdetail("INTO, FOR UPDATE, a WITH query that writes and several statements "
-								  "are not allowed."),
-						errhint("For example: SELECT 1 FROM app.heartbeat LIMIT 1")));
+	if (list_length(statements) != 1 || !is_plain_select(linitial_node(RawStmt, statements)->stmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("verify_query must be one plain SELECT"),
+				 errdetail("INTO, FOR UPDATE, a WITH query that writes and several statements "
+						   "are not allowed."),
+				 errhint("For example: SELECT 1 FROM app.heartbeat LIMIT 1")));
 }
 
 void

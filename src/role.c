@@ -87,8 +87,18 @@ make_string(const char *text)
 	return (Node *) makeString(pstrdup(text));
 }
 
-void
-role_alter(const char *name, const char *verifier, const TimestampTz *valid_until)
+/*
+ * What ALTER ROLE is given in place of a verifier. AlterRole() computes every SCRAM verifier anew
+ * for the empty password, to refuse that, at the price of all its rounds and with the role's row
+ * locked; this one has one round, and keys that no password has. It is overwritten in the same
+ * transaction: nobody ever meets it.
+ */
+#define ZEROS		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+#define PLACEHOLDER "SCRAM-SHA-256$1:AAAAAAAAAAAAAAAAAAAAAA==$" ZEROS ":" ZEROS
+
+/* ALTER ROLE as every hook sees it. */
+static void
+run_alter_role(const char *name, const char *password, const TimestampTz *valid_until)
 {
 	AlterRoleStmt *stmt = makeNode(AlterRoleStmt);
 	RoleSpec *spec = makeNode(RoleSpec);
@@ -102,9 +112,9 @@ role_alter(const char *name, const char *verifier, const TimestampTz *valid_unti
 	stmt->role = spec;
 	stmt->action = 0;
 	stmt->options =
-		list_make1(makeDefElem("password", verifier ? make_string(verifier) : NULL, -1));
+		list_make1(makeDefElem("password", password ? make_string(password) : NULL, -1));
 	text = psprintf("ALTER ROLE %s PASSWORD %s%s", quote_identifier(name),
-					verifier ? "'<redacted>'" : "NULL", valid_until ? " VALID UNTIL '<set>'" : "");
+					password ? "'<redacted>'" : "NULL", valid_until ? " VALID UNTIL '<set>'" : "");
 	if (valid_until != NULL)
 		stmt->options =
 			lappend(stmt->options,
@@ -128,35 +138,46 @@ role_alter(const char *name, const char *verifier, const TimestampTz *valid_unti
 	CommandCounterIncrement();
 }
 
-void
-role_restore(const RoleState *state)
+/* Writes the verifier, and VALID UNTIL if asked for, into pg_authid itself, byte for byte. */
+static void
+store(const RoleState *state, bool with_valid_until)
 {
-	bool known_form =
-		state->verifier != NULL && get_password_type(state->verifier) != PASSWORD_TYPE_PLAINTEXT;
-	Relation authid;
-	HeapTuple tuple;
-	HeapTuple restored;
+	Relation authid = table_open(AuthIdRelationId, RowExclusiveLock);
+	HeapTuple tuple = SearchSysCacheCopy1(AUTHOID, ObjectIdGetDatum(state->oid));
+	HeapTuple changed;
 	Datum values[Natts_pg_authid] = {0};
 	bool nulls[Natts_pg_authid] = {false};
 	bool replace[Natts_pg_authid] = {false};
 
-	role_alter(state->name, known_form ? state->verifier : NULL, NULL);
-
-	authid = table_open(AuthIdRelationId, RowExclusiveLock);
-	tuple = SearchSysCacheCopy1(AUTHOID, ObjectIdGetDatum(state->oid));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "role %u vanished", state->oid);
 	replace[Anum_pg_authid_rolpassword - 1] = true;
 	nulls[Anum_pg_authid_rolpassword - 1] = state->verifier == NULL;
 	if (state->verifier != NULL)
 		values[Anum_pg_authid_rolpassword - 1] = CStringGetTextDatum(state->verifier);
-	replace[Anum_pg_authid_rolvaliduntil - 1] = true;
+	replace[Anum_pg_authid_rolvaliduntil - 1] = with_valid_until;
 	nulls[Anum_pg_authid_rolvaliduntil - 1] = !state->has_valid_until;
 	values[Anum_pg_authid_rolvaliduntil - 1] = TimestampTzGetDatum(state->valid_until);
-	restored = heap_modify_tuple(tuple, RelationGetDescr(authid), values, nulls, replace);
-	CatalogTupleUpdate(authid, &tuple->t_self, restored);
+	changed = heap_modify_tuple(tuple, RelationGetDescr(authid), values, nulls, replace);
+	CatalogTupleUpdate(authid, &tuple->t_self, changed);
 	table_close(authid, NoLock);
 	CommandCounterIncrement();
+}
+
+void
+role_alter(Oid role, const char *name, const char *verifier, const TimestampTz *valid_until)
+{
+	RoleState changed = {.oid = role, .verifier = pstrdup(verifier)};
+
+	run_alter_role(name, PLACEHOLDER, valid_until);
+	store(&changed, false);
+}
+
+void
+role_restore(const RoleState *state)
+{
+	run_alter_role(state->name, state->verifier ? PLACEHOLDER : NULL, NULL);
+	store(state, true);
 }
 
 bool

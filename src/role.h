@@ -29,16 +29,17 @@ extern bool role_judge(const char *name, const SecretBuf *password, bool has_val
 					   TimestampTz valid_until, Failure *failure);
 
 /*
- * ALTER ROLE through ProcessUtility, with a built node and a redacted text, so that every hook sees
- * the event and none sees a value. verifier NULL: PASSWORD NULL. valid_until NULL: left alone.
- * check_password_hook is set aside for the call: it has judged the plaintext already, and some
- * modules refuse verifiers as such.
+ * Gives the role a verifier, which then stands in pg_authid as it is: ALTER ROLE through
+ * ProcessUtility, with a built node and a redacted text, so that every hook sees the event and none
+ * sees a value. valid_until NULL: VALID UNTIL is left alone. check_password_hook is set aside for
+ * the call: it has judged the plaintext already, and some modules refuse verifiers as such.
  */
-extern void role_alter(const char *name, const char *verifier, const TimestampTz *valid_until);
+extern void
+role_alter(Oid role, const char *name, const char *verifier, const TimestampTz *valid_until);
 
 /*
- * Gives the role state's verifier and VALID UNTIL back, byte for byte: by role_alter(), then, for
- * what ALTER ROLE cannot say (no VALID UNTIL, a verifier of no known form), in pg_authid itself.
+ * Gives the role state's verifier (or none) and VALID UNTIL (or none) back, byte for byte, whatever
+ * form they have, in the same way.
  */
 extern void role_restore(const RoleState *state);
 

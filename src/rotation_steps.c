@@ -258,7 +258,7 @@ step_set(Job *job)
 						   sets_valid_until ? valid_until : state.valid_until))
 		return refused_by_check(job);
 	save_former(job, &state, &saved);
-	role_alter(state.name, verifier, sets_valid_until ? &valid_until : NULL);
+	role_alter(state.oid, state.name, verifier, sets_valid_until ? &valid_until : NULL);
 	role_fingerprint(verifier, job->fingerprint);
 	job->has_fingerprint = true;
 	catalog_promote_version(job->secret.id, &job->row.version, job->fingerprint, &saved);
