@@ -15,7 +15,8 @@
 static Statement load_rotation = {
 	"SELECT secret_id, version_id, trigger, strategy, step, status, attempt, terminate_sessions, "
 	"reason, requested_by, session_user_name, host(client_addr), started_at, note, "
-	"coalesce(next_attempt_at <= clock_timestamp(), false), dead_letter "
+	"coalesce(next_attempt_at <= clock_timestamp(), false), dead_letter, outcome, error_code, "
+	"error_message "
 	"FROM rotor.rotation WHERE id = $1 FOR UPDATE",
 	1,
 	{UUIDOID},
@@ -121,6 +122,9 @@ catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep)
 	row->note = result_string(13, keep);
 	row->due = DatumGetBool(result(0, 14, NULL));
 	row->dead_letter = DatumGetBool(result(0, 15, NULL));
+	row->outcome = result_string(16, keep);
+	row->error_code = result_string(17, keep);
+	row->error_message = result_string(18, keep);
 	for (int i = 0; i < FSM_STEP_COUNT; i++)
 		row->step_ms[i] = -1;
 	return true;

@@ -200,7 +200,13 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 	if (!fsm_is_over(transition->status))
 		return;
 	if (transition->status == FSM_STATUS_SUCCESS)
+	{
+		/* What failed on the way is in the audit; the row tells how it ended. */
+		job->row.error_code = job->row.error_message = NULL;
+		if (job->row.note == NULL)
+			job->row.outcome = NULL;
 		catalog_settle_dead_letters(job->row.secret_id);
+	}
 	if (!job->enrol)
 		catalog_schedule_secret(job->row.secret_id, job->secret.username,
 								transition->status == FSM_STATUS_SUCCESS);
@@ -297,6 +303,18 @@ require_usable(const Secret *secret)
 					 "under management.")));
 }
 
+/* What went wrong before a rotation was taken up again. */
+static void
+recall_failure(Job *job)
+{
+	const char *code = job->row.error_code;
+
+	if (code != NULL && strlen(code) == 5)
+		failure_set(&job->failure, MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]),
+					job->row.error_message ? job->row.error_message : "it failed before", NULL,
+					NULL);
+}
+
 /* Locks the role and finds out where to begin. */
 static void
 prepare(Job *job, void *locked)
@@ -331,6 +349,7 @@ prepare(Job *job, void *locked)
 						(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
 						 errhint("Cancel it, or let it end.")));
 			job->exists = catalog_load_rotation(&active, &job->row, job->context);
+			recall_failure(job);
 		}
 		else
 			require_usable(&job->secret);

@@ -330,39 +330,61 @@ refused(Job *job, TestPlan *plan)
 	return FSM_OUTCOME_REFUSED;
 }
 
+/*
+ * After a password exchange, anything but 28P01 and the classes that say "not now" means that the
+ * server let the password pass and then barred the session (connection limit, NOLOGIN, no CONNECT,
+ * no such database, ...); the in-process check confirms it.
+ */
+static bool
+barred_after_password(Job *job, TestPlan *plan, const LoginResult *login, int sqlstate)
+{
+	int category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	if (!login->used_password || sqlstate == 0 ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_CONNECTION_EXCEPTION) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		(category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) &&
+		 sqlstate != ERRCODE_TOO_MANY_CONNECTIONS))
+		return false;
+	return job_transaction(job, check_in_process, plan) && plan->accepted;
+}
+
+static FsmOutcome
+not_now(Job *job, const TestPlan *plan, const LoginResult *login, int sqlstate)
+{
+	failure_set(&job->failure,
+				sqlstate ? sqlstate : ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+				login->timed_out ? "the verification login did not end in time"
+								 : "the verification login was not possible now",
+				psprintf("Host \"%s\", port %d, %s.", plan->route.host, plan->route.port,
+						 sqlstate			? psprintf("SQLSTATE %s", login->sqlstate)
+						 : login->timed_out ? psprintf("%d ms at most", rotor_connect_timeout)
+											: "no connection"),
+				"It is tried again.");
+	return FSM_OUTCOME_TRANSIENT;
+}
+
 /* The class of a login that the server did not let in. */
 static FsmOutcome
 not_let_in(Job *job, TestPlan *plan, const LoginResult *login)
 {
 	const char *code = login->sqlstate;
-	int sqlstate = code[0] ? MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4])
-						   : ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
+	int sqlstate = code[0] ? MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) : 0;
 
 	if (sqlstate == ERRCODE_INVALID_PASSWORD)
 		return refused(job, plan);
-	if (login->used_password &&
-		(sqlstate == ERRCODE_TOO_MANY_CONNECTIONS ||
-		 sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
-		 sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE || sqlstate == ERRCODE_INVALID_CATALOG_NAME))
+	if (barred_after_password(job, plan, login, sqlstate))
 	{
 		failure_set(&job->failure, sqlstate,
 					psprintf("the password is right, but the login was barred (%s)", code), NULL,
 					NULL);
 		return FSM_OUTCOME_PROVED;
 	}
-	if (login->timed_out || code[0] == '\0' ||
-		outcome_of_sqlstate(sqlstate) == FSM_OUTCOME_TRANSIENT)
-	{
-		failure_set(&job->failure, sqlstate,
-					login->timed_out ? "the verification login did not end in time"
-									 : "the verification login was not possible now",
-					psprintf("Host \"%s\", port %d, %s.", plan->route.host, plan->route.port,
-							 code[0] ? psprintf("SQLSTATE %s", code)
-									 : psprintf("%d ms at most", rotor_connect_timeout)),
-					"It is tried again.");
-		return FSM_OUTCOME_TRANSIENT;
-	}
-	return inconclusive(job, plan, route_complaint(&plan->route));
+	if (sqlstate == 0 || outcome_of_sqlstate(sqlstate) == FSM_OUTCOME_TRANSIENT)
+		return not_now(job, plan, login, sqlstate);
+	return inconclusive(job, plan,
+						login->used_password ? psprintf("The login ended with SQLSTATE %s.", code)
+											 : route_complaint(&plan->route));
 }
 
 static FsmOutcome
