@@ -78,16 +78,19 @@ override_settings(void)
 
 /* --- serving --- */
 
-/* A failure outside of a rotation goes to the log. */
+/* A failure outside of a rotation goes to the log, and to the caller if there is one. */
 static bool
-in_transaction(void (*work)(void *arg), void *arg)
+in_transaction(void (*work)(void *arg), void *arg, Failure *failure)
 {
-	Failure failure;
-
-	if (transaction_run(work, arg, NULL, &failure))
+	if (transaction_run(work, arg, NULL, failure))
 		return true;
-	ereport(LOG, (errcode(failure.sqlstate), errmsg("rotor: %s", failure.message),
-				  failure.detail[0] ? errdetail_internal("%s", failure.detail) : 0));
+	ereport(LOG, (errcode(failure->sqlstate), errmsg("rotor: %s", failure->message),
+				  failure->detail[0] ? errdetail_internal("%s", failure->detail) : 0));
+	if (failure->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
+		failure_set(failure, ERRCODE_LOCK_NOT_AVAILABLE,
+					"a system catalog or a table of rotor's is locked",
+					psprintf("Waited for %d ms, rotor.lock_timeout.", rotor_lock_timeout),
+					"End the transaction that holds the lock; it may be the one that asks.");
 	return false;
 }
 
@@ -97,13 +100,20 @@ check_ours(void *ours)
 	*(bool *) ours = catalog_is_ours();
 }
 
-/* True if the extension is here, so that its tables may be touched. */
+/* True if the extension is here, so that its tables may be touched; else *failure says why. */
 static bool
-extension_is_here(void)
+extension_is_here(Failure *failure)
 {
 	bool ours = false;
 
-	return in_transaction(check_ours, &ours) && ours;
+	if (!in_transaction(check_ours, &ours, failure))
+		return false;
+	if (!ours)
+		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					"the worker does not see the extension",
+					"CREATE EXTENSION is not committed, or its tables are not all its own.",
+					"Commit first.");
+	return ours;
 }
 
 typedef struct DueBatch
@@ -132,6 +142,7 @@ static int64
 run_due(bool unfinished_only, int64 counts[FSM_STATUS_COUNT])
 {
 	DueBatch batch = {.unfinished_only = unfinished_only};
+	Failure failure;
 	int ran;
 
 	do
@@ -139,7 +150,7 @@ run_due(bool unfinished_only, int64 counts[FSM_STATUS_COUNT])
 		ran = 0;
 		batch.count = 0;
 		batch.next_ms = -1;
-		if (!in_transaction(read_due, &batch))
+		if (!in_transaction(read_due, &batch, &failure))
 			return BUSY_PAUSE_MS;
 		for (int i = 0; i < batch.count; i++)
 		{
@@ -178,14 +189,12 @@ static void
 serve(Request *request)
 {
 	RotationAnswer answer;
+	Failure failure;
 	RotationOrder order = request->order; /* the slot may be another's after an early answer */
 
 	serving = request;
-	if (!extension_is_here())
-		failure_set(&request->answer.failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-					"the worker does not see the extension",
-					"CREATE EXTENSION is not committed, or its tables are not all its own.",
-					"Commit first.");
+	if (!extension_is_here(&failure))
+		request->answer.failure = failure;
 	else if (request->kind == REQUEST_RUN_DUE)
 		(void) run_due(false, request->counts);
 	else if (request->kind == REQUEST_ROTATE)
@@ -239,6 +248,7 @@ void
 rotor_worker_main(Datum arg)
 {
 	MemoryContext turn;
+	Failure failure;
 	int64 counts[FSM_STATUS_COUNT] = {0};
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -269,7 +279,7 @@ rotor_worker_main(Datum arg)
 			serve(request);
 			CHECK_FOR_INTERRUPTS();
 		}
-		if (extension_is_here())
+		if (extension_is_here(&failure))
 			next_ms = run_due(false, counts);
 		if (next_ms >= 0)
 			sleep_ms = Min(sleep_ms, Max(next_ms, 1));
@@ -314,6 +324,7 @@ rotor_one_shot_main(Datum arg)
 {
 	Oid database;
 	Request *request;
+	Failure failure;
 	int64 counts[FSM_STATUS_COUNT] = {0};
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -327,7 +338,7 @@ rotor_one_shot_main(Datum arg)
 		return;
 	serve(request);
 	/* Nobody else looks after what a crash left; the caller has its answer and need not wait. */
-	if (extension_is_here())
+	if (extension_is_here(&failure))
 		(void) run_due(true, counts);
 }
 

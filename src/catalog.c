@@ -101,13 +101,15 @@ static Statement role_is_being_rotated = {
 	NULL};
 static Statement terminate_sessions = {
 	"SELECT count(*) FROM (SELECT pg_catalog.pg_terminate_backend(a.pid) AS ended "
-	"FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = $1 AND a.pid NOT IN ($2, $3)) t "
+	"FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = $1 AND a.pid NOT IN ($2, $3) "
+	"AND a.backend_type IN ('client backend', 'walsender')) t "
 	"WHERE t.ended",
 	3,
 	{OIDOID, INT4OID, INT4OID},
 	NULL};
 static Statement count_sessions = {
-	"SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = $1 AND a.pid <> $2",
+	"SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = $1 AND a.pid <> $2 "
+	"AND a.backend_type IN ('client backend', 'walsender')",
 	2,
 	{OIDOID, INT4OID},
 	NULL};

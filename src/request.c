@@ -299,6 +299,25 @@ called_off(Request *request)
 	ReThrowError(edata);
 }
 
+static void not_picked_up(BackgroundWorkerHandle *handle) ROTOR_NORETURN;
+
+/* The request was not taken in time. */
+static void
+not_picked_up(BackgroundWorkerHandle *handle)
+{
+	if (handle != NULL)
+	{
+		TerminateBackgroundWorker(handle);
+		no_worker("The worker could not connect to the database for ten seconds.",
+				  "A lock on a system catalog, perhaps of this very transaction, keeps it out: end "
+				  "the transaction that holds it.");
+	}
+	no_worker(request_worker_count() > 0
+				  ? "All workers have been busy for ten seconds."
+				  : "Rotor is preloaded, but none of its workers is running.",
+			  "Raise rotor.workers, or look into the server log for why they do not run.");
+}
+
 /*
  * Waits until the request is done. handle is that of a one-shot worker, NULL when preloaded. False
  * if the worker is gone without an answer.
@@ -317,11 +336,8 @@ wait_until_done(Request *request, BackgroundWorkerHandle *handle)
 			return true;
 		if (handle != NULL && GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED)
 			return pg_atomic_read_u32(&request->state) == REQUEST_DONE;
-		if (handle == NULL && state == REQUEST_WAITING && expired(deadline))
-			no_worker(request_worker_count() > 0
-						  ? "All workers have been busy for ten seconds."
-						  : "Rotor is preloaded, but none of its workers is running.",
-					  "Raise rotor.workers, or look into the server log for why they do not run.");
+		if (state == REQUEST_WAITING && expired(deadline))
+			not_picked_up(handle);
 		nap(1000);
 		PG_TRY();
 		{

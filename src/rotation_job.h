@@ -36,6 +36,7 @@ typedef struct Job
 	bool cancelled;			 /* the caller's gate says so */
 	FsmOutcome test_outcome; /* recorded together with finish */
 	double test_ms;
+	int login_pid;		/* backend of the verification login, which may be on its way out */
 	int sessions_ended; /* -1: not asked for */
 	Failure failure;	/* of the last outcome that was not plain success */
 } Job;

@@ -433,6 +433,7 @@ step_test(Job *job)
 	order.query = job->policy.verify_query;
 	order.timeout_ms = rotor_connect_timeout;
 	login_try(&order, job->secret.role, &login);
+	job->login_pid = login.backend_pid;
 	return judge_login(job, &plan, &login);
 }
 
@@ -464,7 +465,7 @@ step_finish(Job *job)
 	catalog_drop_verifier(&job->row.id);
 	if (job->row.terminate_sessions)
 		job->sessions_ended =
-			catalog_terminate_sessions(job->secret.role, job->row.actor.pid, MyProcPid);
+			catalog_terminate_sessions(job->secret.role, job->row.actor.pid, job->login_pid);
 	return FSM_OUTCOME_OK;
 }
 
