@@ -58,7 +58,7 @@ guc_define(void)
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("rotor.connect_timeout", "Longest time for a verification login.",
 							"From the first packet to the answer of the verification query.",
-							&rotor_connect_timeout, 10000, 100, 600000, PGC_SIGHUP, GUC_UNIT_MS,
+							&rotor_connect_timeout, 5000, 100, 600000, PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("rotor.database", "The database that rotor lives in.",
 							   "One database of a cluster holds the extension and its state.",
@@ -98,7 +98,7 @@ guc_define(void)
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("rotor.workers", "Background workers that rotate.",
 							"Started with the server when rotor is in shared_preload_libraries.",
-							&rotor_workers, 1, 0, 64, at_start, 0, NULL, NULL, NULL);
+							&rotor_workers, 2, 0, 64, at_start, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("rotor");
 }
 
