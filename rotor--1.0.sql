@@ -467,36 +467,6 @@ COMMENT ON FUNCTION rotor.reset_statistics() IS
 
 -- Observation: statistics, health and the views. Never a value.
 
-CREATE FUNCTION rotor.statistics() RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_build_object(
-        'since', s.at,
-        'total', count(r.id),
-        'successes', count(*) FILTER (WHERE r.status = 'success'),
-        'failures', count(*) FILTER (WHERE r.status = 'failed'),
-        'rollbacks', count(*) FILTER (WHERE r.status = 'rolled_back'),
-        'cancelled', count(*) FILTER (WHERE r.status = 'cancelled'),
-        'success_rate', round(count(*) FILTER (WHERE r.status = 'success')::numeric
-            / nullif(count(*) FILTER (WHERE r.status IN ('success', 'failed', 'rolled_back')), 0), 4),
-        'duration_ms', jsonb_build_object(
-            'average', avg(extract(epoch FROM r.duration) * 1000) FILTER (WHERE r.status = 'success'),
-            'p50', percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM r.duration) * 1000)
-                FILTER (WHERE r.status = 'success'),
-            'p95', percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM r.duration) * 1000)
-                FILTER (WHERE r.status = 'success'),
-            'max', max(extract(epoch FROM r.duration) * 1000) FILTER (WHERE r.status = 'success')),
-        'active_rotations', count(*) FILTER (WHERE r.status IN ('pending', 'in_progress', 'verifying')),
-        'dead_letters', count(*) FILTER (WHERE r.dead_letter),
-        'active_schedules', (SELECT count(*) FROM rotor.secret c
-            WHERE c.enabled AND c.deleted_at IS NULL AND c.next_rotation IS NOT NULL))
-    FROM rotor.statistics_reset s
-    LEFT JOIN rotor.rotation r ON r.queued_at >= s.at
-        OR r.status IN ('pending', 'in_progress', 'verifying')
-    GROUP BY s.at
-$$;
-COMMENT ON FUNCTION rotor.statistics() IS
-    'totals, successes, failures, rollbacks, success rate, durations in milliseconds, active rotations and schedules since reset_statistics()';
-
 CREATE FUNCTION rotor.health(
     OUT check_name text, OUT status text, OUT detail text, OUT hint text) RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_health';
@@ -544,7 +514,7 @@ CREATE VIEW rotor.dead_letter AS
                 ELSE 'the role still has its former password' END AS state,
            format('SELECT rotor.requeue(%L)', r.id) AS remedy
     FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id
-    WHERE r.dead_letter;
+    WHERE r.dead_letter AND s.deleted_at IS NULL;
 COMMENT ON VIEW rotor.dead_letter IS 'rotations that gave up, with what is needed to act; a later success of the secret or requeue() takes them out';
 
 CREATE VIEW rotor.audit_log AS
@@ -581,6 +551,36 @@ CREATE VIEW rotor.coverage AS
     LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
     WHERE a.rolcanlogin;
 COMMENT ON VIEW rotor.coverage IS 'every login role of the cluster: managed or not, kind of verifier, password age against policy, expiry; in_sync: the role still has the verifier rotor gave it';
+
+CREATE FUNCTION rotor.statistics() RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'since', s.at,
+        'total', count(r.id),
+        'successes', count(*) FILTER (WHERE r.status = 'success'),
+        'failures', count(*) FILTER (WHERE r.status = 'failed'),
+        'rollbacks', count(*) FILTER (WHERE r.status = 'rolled_back'),
+        'cancelled', count(*) FILTER (WHERE r.status = 'cancelled'),
+        'success_rate', round(count(*) FILTER (WHERE r.status = 'success')::numeric
+            / nullif(count(*) FILTER (WHERE r.status IN ('success', 'failed', 'rolled_back')), 0), 4),
+        'duration_ms', jsonb_build_object(
+            'average', avg(extract(epoch FROM r.duration) * 1000) FILTER (WHERE r.status = 'success'),
+            'p50', percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM r.duration) * 1000)
+                FILTER (WHERE r.status = 'success'),
+            'p95', percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM r.duration) * 1000)
+                FILTER (WHERE r.status = 'success'),
+            'max', max(extract(epoch FROM r.duration) * 1000) FILTER (WHERE r.status = 'success')),
+        'active_rotations', (SELECT count(*) FROM rotor.rotation a
+            WHERE a.status IN ('pending', 'in_progress', 'verifying')),
+        'dead_letters', (SELECT count(*) FROM rotor.dead_letter),
+        'active_schedules', (SELECT count(*) FROM rotor.secret c
+            WHERE c.enabled AND c.deleted_at IS NULL AND c.next_rotation IS NOT NULL))
+    FROM rotor.statistics_reset s
+    LEFT JOIN rotor.rotation r ON r.queued_at >= s.at
+    GROUP BY s.at
+$$;
+COMMENT ON FUNCTION rotor.statistics() IS
+    'totals, successes, failures, rollbacks, success rate, durations in milliseconds, active rotations and schedules since reset_statistics()';
 
 -- sql/guards.sql
 

@@ -66,11 +66,17 @@ refuse(const Actor *actor, const char *event, const char *subject, const char *d
 					errhint("%s", hint)));
 }
 
+bool
+access_may(const Actor *actor, const Secret *secret, Privilege privilege)
+{
+	return superuser_arg(actor->role) || access_may_set_password(actor->role, secret->role) ||
+		   catalog_has_grant(secret->id, actor->role, privilege_names[privilege]);
+}
+
 void
 access_require(const Actor *actor, const Secret *secret, Privilege privilege, const char *event)
 {
-	if (superuser_arg(actor->role) || access_may_set_password(actor->role, secret->role) ||
-		catalog_has_grant(secret->id, actor->role, privilege_names[privilege]))
+	if (access_may(actor, secret, privilege))
 		return;
 	refuse(actor, event, secret->name,
 		   psprintf("Role \"%s\" could not set the password of role \"%s\" itself and has no "

@@ -38,6 +38,9 @@ extern void access_leave(const AccessScope *scope);
 /* True if caller could set the role's password with ALTER ROLE; false for a role that is gone. */
 extern bool access_may_set_password(Oid caller, Oid role);
 
+/* May actor do what privilege stands for to the secret? */
+extern bool access_may(const Actor *actor, const Secret *secret, Privilege privilege);
+
 /*
  * Returns if actor may do what privilege stands for to the secret; else writes a line to the
  * server log (event names the call) and raises 42501.

@@ -242,8 +242,8 @@ check_rotations(const Findings *findings)
 				"SELECT count(*) FROM rotor.upcoming WHERE due_at < now() - interval '1 minute'",
 				"rotations overdue by more than a minute",
 				"See rotor.upcoming; is a worker running, or rotor.run_due() being called?");
-	check_count(findings, "dead_letters", "error",
-				"SELECT count(*) FROM rotor.rotation WHERE dead_letter", "rotations that gave up",
+	check_count(findings, "dead_letters", "error", "SELECT count(*) FROM rotor.dead_letter",
+				"rotations that gave up",
 				"See rotor.dead_letter; rotor.requeue() takes one up again.");
 	check_count(findings, "without_owner", "warning",
 				"SELECT count(*) FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id "

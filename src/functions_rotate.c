@@ -40,9 +40,9 @@ commit_first(const char *what)
 					errhint("Commit first, then rotate.")));
 }
 
-/* Is the role there, committed and fit? The worker looks again under its lock. */
+/* Is the role there, fit, and committed if it must be? The worker looks again under its lock. */
 static void
-require_fit_role(Oid role, const char *name, bool enrol)
+require_fit_role(Oid role, const char *name, bool enrol, bool committed)
 {
 	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	FormData_pg_authid form;
@@ -52,7 +52,7 @@ require_fit_role(Oid role, const char *name, bool enrol)
 						errmsg("role \"%s\" does not exist any more", name),
 						errhint("Make it again and call rotor.unmanage() and rotor.manage().")));
 	form = *(Form_pg_authid) GETSTRUCT(tuple);
-	if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+	if (committed && TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
 		commit_first(psprintf("role \"%s\"", NameStr(form.rolname)));
 	ReleaseSysCache(tuple);
 	if (!form.rolcanlogin)
@@ -80,19 +80,22 @@ notice_sessions(Oid role, const char *name)
 						 errdetail("Open sessions go on; new logins need the new password.")));
 }
 
-/* Finds the secret, or the role that is to become one; checks rights and state. */
+/*
+ * Finds the secret, or the role that is to become one; checks rights and state. What is queued in
+ * the caller's transaction need not be committed before it.
+ */
 static void
-resolve(const char *name, const Actor *actor, const char *event, bool may_enrol, Secret *secret,
-		RotationOrder *order)
+resolve(const char *name, const Actor *actor, const char *event, bool may_enrol, bool committed,
+		Secret *secret, RotationOrder *order)
 {
 	Oid role;
 
 	if (catalog_find_secret(name, secret, NULL))
 	{
 		access_require(actor, secret, PRIVILEGE_ROTATE, event);
-		if (secret->uncommitted)
+		if (committed && secret->uncommitted)
 			commit_first(psprintf("secret \"%s\"", name));
-		require_fit_role(secret->role, secret->username, false);
+		require_fit_role(secret->role, secret->username, false, committed);
 		order->secret_id = secret->id;
 		order->role = secret->role;
 		return;
@@ -109,7 +112,7 @@ resolve(const char *name, const Actor *actor, const char *event, bool may_enrol,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\" is managed under another name", name),
 				 errdetail("Its secret is \"%s\".", secret->name), errhint("Use that name.")));
-	require_fit_role(role, name, true);
+	require_fit_role(role, name, true, committed);
 	memset(secret, 0, sizeof(*secret));
 	order->role = role;
 }
@@ -271,7 +274,7 @@ rotor_rotate(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("wait must not be null"),
 						errhint("Pass true or false, or leave it out.")));
 	read_options(fcinfo, &order);
-	resolve(name, &order.actor, "rotate", true, &secret, &order);
+	resolve(name, &order.actor, "rotate", true, PG_GETARG_BOOL(1), &secret, &order);
 
 	access_enter(&scope);
 	if (order.secret_id == 0)
@@ -306,7 +309,7 @@ rotor_rollback(PG_FUNCTION_ARGS)
 
 	actor_current(&order.actor);
 	require_writable("rotor.rollback()");
-	resolve(name, &order.actor, "rollback", false, &secret, &order);
+	resolve(name, &order.actor, "rollback", false, true, &secret, &order);
 	if (!catalog_find_version(secret.id, "previous", &version, &value))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("secret \"%s\" has no previous version", name),

@@ -225,7 +225,9 @@ rotor_describe(PG_FUNCTION_ARGS)
 
 	actor_current(&actor);
 	require_secret(text_to_cstring(PG_GETARG_TEXT_PP(0)), &secret, NULL);
-	access_require(&actor, &secret, PRIVILEGE_READ, "describe");
+	/* It shows no value: who may rotate may see what came of it. */
+	if (!access_may(&actor, &secret, PRIVILEGE_ROTATE))
+		access_require(&actor, &secret, PRIVILEGE_READ, "describe");
 	access_enter(&scope);
 	values[0] = Int64GetDatum(secret.id);
 	result = catalog_datum(

@@ -3,6 +3,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "report.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -59,11 +61,57 @@ failure_set(Failure *failure, int sqlstate, const char *message, const char *det
 	strlcpy(failure->hint, hint ? hint : "", sizeof(failure->hint));
 }
 
+#define STRETCH 4
+
+/* The letters and digits of text, as far as out has room; how many there were. */
+static size_t
+letters_and_digits(const char *text, char *out, size_t size)
+{
+	size_t len = 0;
+
+	for (; *text && len + 1 < size; text++)
+	{
+		if (isalnum((unsigned char) *text))
+			out[len++] = *text;
+	}
+	out[len] = '\0';
+	return len;
+}
+
+/*
+ * Could text tell something of the value? A password hook may print it whole, in part or escaped,
+ * so both are compared without punctuation, four characters at a time; a value with hardly any
+ * letters and digits is not compared at all.
+ */
+static bool
+may_tell(const char *text, const SecretBuf *plain)
+{
+	SecretBuf value = {0};
+	char *words = palloc(strlen(text) + 1);
+	bool found;
+
+	(void) letters_and_digits(text, words, strlen(text) + 1);
+	value.len = letters_and_digits(plain->data, value.data, sizeof(value.data));
+	found = value.len < 2 * STRETCH;
+	for (size_t i = 0; !found && i + STRETCH <= value.len; i++)
+	{
+		char stretch[STRETCH + 1] = {0};
+
+		memcpy(stretch, value.data + i, STRETCH);
+		found = strstr(words, stretch) != NULL;
+		secret_wipe(stretch, sizeof(stretch));
+	}
+	secret_buf_wipe(&value);
+	secret_wipe(words, strlen(text) + 1);
+	pfree(words);
+	return found;
+}
+
 static const char *
 without_secret(const char *text, const SecretBuf *plain)
 {
-	if (text != NULL && plain != NULL && plain->len > 0 && strstr(text, plain->data) != NULL)
-		return "(withheld: it contained the value)";
+	if (text != NULL && plain != NULL && plain->len > 0 && may_tell(text, plain))
+		return "(withheld: it could tell something of the value)";
 	return text;
 }
 
@@ -79,5 +127,9 @@ failure_catch(Failure *failure, const SecretBuf *plain)
 	FlushErrorState();
 	failure_set(failure, edata->sqlerrcode, without_secret(edata->message, plain),
 				without_secret(edata->detail, plain), without_secret(edata->hint, plain));
+	if (edata->message != NULL)
+		secret_wipe(edata->message, strlen(edata->message));
+	if (edata->detail != NULL)
+		secret_wipe(edata->detail, strlen(edata->detail));
 	FreeErrorData(edata);
 }

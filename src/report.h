@@ -23,8 +23,8 @@ extern void failure_set(Failure *failure, int sqlstate, const char *message, con
 
 /*
  * Fills failure from the error being handled (inside PG_CATCH), and clears the error state. A
- * message that contains the value in plain (a password hook may print it) is withheld; plain may
- * be NULL.
+ * message that could tell something of the value in plain (a password hook may print it) is
+ * withheld; plain may be NULL.
  */
 extern void failure_catch(Failure *failure, const SecretBuf *plain);
 

@@ -351,8 +351,7 @@ prepare(Job *job, void *locked)
 			job->exists = catalog_load_rotation(&active, &job->row, job->context);
 			recall_failure(job);
 		}
-		else
-			require_usable(&job->secret);
+		require_usable(&job->secret);
 	}
 	if (order->scheduled && !(job->exists ? job->row.due : job->secret.due))
 		return;
@@ -629,6 +628,7 @@ rotation_requeue(RotationRow *row, const Secret *secret, const Policy *policy, c
 						errmsg("the rotation is not a dead letter"),
 						errdetail("Its status is %s.", fsm_status_name(row->status)),
 						errhint("rotor.dead_letter lists what can be requeued.")));
+	require_usable(secret);
 	if (catalog_active_rotation(row->secret_id, &active))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
 						errhint("Wait until it has ended; rotor.rotations shows it.")));
