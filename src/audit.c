@@ -22,7 +22,8 @@ actor_current(Actor *actor)
 	actor->role = GetUserId();
 	actor->pid = MyProcPid;
 	strlcpy(actor->name, GetUserNameFromId(actor->role, false), sizeof(actor->name));
-	name = GetUserNameFromId(GetSessionUserId(), true);
+	name = GetSessionUserId() == actor->role ? actor->name
+											 : GetUserNameFromId(GetSessionUserId(), true);
 	if (name != NULL)
 		strlcpy(actor->session_user, name, sizeof(actor->session_user));
 	if (MyProcPort != NULL && (MyProcPort->raddr.addr.ss_family == AF_INET ||
@@ -63,17 +64,24 @@ audit_log_line(const Actor *actor, const char *event, const char *subject, const
 	bool json = rotor_log_format == LOG_FORMAT_JSON;
 
 	initStringInfo(&line);
+	appendStringInfoString(&line, json ? "{\"rotor\":{" : "rotor: ");
 	for (size_t i = 0; i < lengthof(fields); i++)
 	{
 		if (fields[i].value == NULL)
 			continue;
-		if (line.len > 0)
-			appendStringInfoString(&line, json ? "," : " ");
-		appendStringInfo(&line, json ? "\"%s\":" : "%s=", fields[i].key);
+		if (i > 0)
+			appendStringInfoChar(&line, json ? ',' : ' ');
+		if (json)
+			appendStringInfoChar(&line, '"');
+		appendStringInfoString(&line, fields[i].key);
+		appendStringInfoString(&line, json ? "\":" : "=");
 		/* Quoted either way: a name may hold anything, a newline too. */
 		escape_json(&line, fields[i].value);
 	}
-	ereport(LOG_SERVER_ONLY, (errmsg(json ? "{\"rotor\":{%s}}" : "rotor: %s", line.data),
-							  errhidestmt(true), errhidecontext(true)));
+	if (json)
+		appendStringInfoString(&line, "}}");
+	/* Not for translation, and so cheaper: this is written for every read of a secret. */
+	ereport(LOG_SERVER_ONLY,
+			(errmsg_internal("%s", line.data), errhidestmt(true), errhidecontext(true)));
 	pfree(line.data);
 }

@@ -37,8 +37,9 @@
 extern PGDLLEXPORT void rotor_worker_main(Datum arg);
 extern PGDLLEXPORT void rotor_one_shot_main(Datum arg);
 
-/* The request being served, for the exit callback. */
+/* The request being served, and what is known of its answer, for the exit callback. */
 static Request *serving;
+static RotationAnswer answer;
 
 /* --- settings --- */
 
@@ -159,17 +160,17 @@ run_due(bool unfinished_only, int64 counts[FSM_STATUS_COUNT])
 								   .scheduled = true,
 								   .strategy = -1,
 								   .terminate_sessions = -1};
-			RotationAnswer answer;
+			RotationAnswer done;
 
 			CHECK_FOR_INTERRUPTS();
 			if (request_should_leave())
 				return BUSY_PAUSE_MS;
 			actor_schedule(&order.actor);
-			rotation_run(&order, NULL, NULL, NULL, &answer);
-			if (answer.ran)
+			rotation_run(&order, NULL, NULL, NULL, &done);
+			if (done.ran)
 			{
 				ran++;
-				counts[answer.status]++;
+				counts[done.status]++;
 			}
 		}
 	} while (ran > 0);
@@ -178,9 +179,9 @@ run_due(bool unfinished_only, int64 counts[FSM_STATUS_COUNT])
 
 /* An immediate rotation is answered when its password is set. */
 static void
-answer_early(const RotationAnswer *answer, void *request)
+answer_early(const RotationAnswer *so_far, void *request)
 {
-	((Request *) request)->answer = *answer;
+	((Request *) request)->answer = *so_far;
 	request_finish(request);
 	serving = NULL;
 }
@@ -188,10 +189,10 @@ answer_early(const RotationAnswer *answer, void *request)
 static void
 serve(Request *request)
 {
-	RotationAnswer answer;
 	Failure failure;
 	RotationOrder order = request->order; /* the slot may be another's after an early answer */
 
+	memset(&answer, 0, sizeof(answer));
 	serving = request;
 	if (!extension_is_here(&failure))
 		request->answer.failure = failure;
@@ -213,6 +214,7 @@ leave_request(int code, Datum arg)
 {
 	if (serving == NULL)
 		return;
+	serving->answer = answer;
 	serving->worker_left = true;
 	request_finish(serving);
 	serving = NULL;

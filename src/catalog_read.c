@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -31,6 +32,7 @@ enum
 	SECRET_SYSTEM_IDENTIFIER,
 	SECRET_POLICY = 8,
 	SECRET_ENABLED,
+	SECRET_COLUMN_COUNT = 14,
 	VERSION_ID = 1,
 	VERSION_SECRET_ID,
 	VERSION_STAGE,
@@ -63,19 +65,65 @@ typedef struct TableScan
 	SysScanDesc scan;
 } TableScan;
 
-static Oid
-our_relation(const char *name)
+/*
+ * Tables and indexes by oid, so that a read need not look their names up again. Any change of a
+ * relation, also the drop of ours, makes us do so.
+ */
+typedef struct KnownRelation
 {
-	Oid relation = get_relname_relid(name, get_namespace_oid("rotor", false));
+	const char *name;
+	Oid oid;
+	uint64 generation; /* of the look-up */
+} KnownRelation;
 
-	if (!OidIsValid(relation))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-						errmsg("relation rotor.%s does not exist", name)));
-	return relation;
+static KnownRelation access_grant_known = {.name = "access_grant"};
+static KnownRelation access_grant_pkey_known = {.name = "access_grant_pkey"};
+static KnownRelation data_key_known = {.name = "data_key"};
+static KnownRelation data_key_pkey_known = {.name = "data_key_pkey"};
+static KnownRelation secret_known = {.name = "secret"};
+static KnownRelation secret_name_known = {.name = "secret_name"};
+static KnownRelation secret_role_known = {.name = "secret_role"};
+static KnownRelation target_known = {.name = "target"};
+static KnownRelation target_pkey_known = {.name = "target_pkey"};
+static KnownRelation version_known = {.name = "version"};
+static KnownRelation version_stage_known = {.name = "version_stage"};
+
+static uint64 generation; /* grows with every change; 0: nobody tells us of them yet */
+
+static void
+relation_changed(Datum arg, Oid relation)
+{
+	generation++;
 }
 
 static void
-scan_begin(TableScan *scan, const char *table, const char *index, ScanKey keys, int count)
+watch_relations(void)
+{
+	if (generation > 0)
+		return;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	generation = 1;
+}
+
+static Oid
+our_relation(KnownRelation *known)
+{
+	uint64 before = generation;
+
+	if (known->generation == before && before > 0)
+		return known->oid;
+	watch_relations();
+	before = generation;
+	known->oid = get_relname_relid(known->name, get_namespace_oid("rotor", false));
+	if (!OidIsValid(known->oid))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("relation rotor.%s does not exist", known->name)));
+	known->generation = before;
+	return known->oid;
+}
+
+static void
+scan_begin(TableScan *scan, KnownRelation *table, KnownRelation *index, ScanKey keys, int count)
 {
 	scan->relation = table_open(our_relation(table), AccessShareLock);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -130,15 +178,25 @@ copy_text(const TableScan *scan, HeapTuple tuple, int number, char *out, size_t 
 static void
 fill_secret(const TableScan *scan, HeapTuple tuple, Secret *secret)
 {
-	memset(secret, 0, sizeof(*secret));
-	secret->id = DatumGetInt64(required(scan, tuple, SECRET_ID));
-	copy_text(scan, tuple, SECRET_NAME, secret->name, sizeof(secret->name));
-	copy_text(scan, tuple, SECRET_USERNAME, secret->username, sizeof(secret->username));
-	secret->role = DatumGetObjectId(required(scan, tuple, SECRET_ROLE_OID));
-	secret->system_identifier =
-		(uint64) DatumGetInt64(required(scan, tuple, SECRET_SYSTEM_IDENTIFIER));
-	copy_text(scan, tuple, SECRET_POLICY, secret->policy, sizeof(secret->policy));
-	secret->enabled = DatumGetBool(required(scan, tuple, SECRET_ENABLED));
+	Datum values[SECRET_COLUMN_COUNT];
+	bool nulls[SECRET_COLUMN_COUNT];
+
+	if (RelationGetDescr(scan->relation)->natts != SECRET_COLUMN_COUNT)
+		elog(ERROR, "rotor.secret does not have %d columns", SECRET_COLUMN_COUNT);
+	/* All at once: each column behind a text would be searched from the row's beginning. */
+	heap_deform_tuple(tuple, RelationGetDescr(scan->relation), values, nulls);
+	secret->id = DatumGetInt64(values[SECRET_ID - 1]);
+	text_to_cstring_buffer(DatumGetTextPP(values[SECRET_NAME - 1]), secret->name,
+						   sizeof(secret->name));
+	text_to_cstring_buffer(DatumGetTextPP(values[SECRET_USERNAME - 1]), secret->username,
+						   sizeof(secret->username));
+	secret->role = DatumGetObjectId(values[SECRET_ROLE_OID - 1]);
+	secret->system_identifier = (uint64) DatumGetInt64(values[SECRET_SYSTEM_IDENTIFIER - 1]);
+	text_to_cstring_buffer(DatumGetTextPP(values[SECRET_POLICY - 1]), secret->policy,
+						   sizeof(secret->policy));
+	secret->enabled = DatumGetBool(values[SECRET_ENABLED - 1]);
+	secret->deleted = false;
+	secret->due = false;
 	secret->uncommitted =
 		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 }
@@ -151,7 +209,7 @@ catalog_find_secret(const char *name, Secret *secret, char target[SECRET_NAME_SI
 	HeapTuple tuple;
 
 	ScanKeyInit(&key, SECRET_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan_begin(&scan, "secret", "secret_name", &key, 1);
+	scan_begin(&scan, &secret_known, &secret_name_known, &key, 1);
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -173,7 +231,7 @@ catalog_find_secret_of_role(Oid role, Secret *secret)
 	ScanKeyInit(&keys[0], SECRET_TARGET, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum("self"));
 	ScanKeyInit(&keys[1], SECRET_ROLE_OID, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
-	scan_begin(&scan, "secret", "secret_role", keys, 2);
+	scan_begin(&scan, &secret_known, &secret_role_known, keys, 2);
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
 		fill_secret(&scan, tuple, secret);
@@ -190,7 +248,7 @@ catalog_has_grant(int64 secret_id, Oid caller, const char *privilege)
 	bool found = false;
 
 	ScanKeyInit(&key, GRANT_SECRET_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(secret_id));
-	scan_begin(&scan, "access_grant", "access_grant_pkey", &key, 1);
+	scan_begin(&scan, &access_grant_known, &access_grant_pkey_known, &key, 1);
 	while (!found && HeapTupleIsValid(tuple = scan_next(&scan)))
 	{
 		Oid grantee = DatumGetObjectId(required(&scan, tuple, GRANT_ROLE_OID));
@@ -215,7 +273,7 @@ catalog_find_version(int64 secret_id, const char *stage, pg_uuid_t *version, Sea
 				Int64GetDatum(secret_id));
 	ScanKeyInit(&keys[1], VERSION_STAGE, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(stage));
-	scan_begin(&scan, "version", "version_stage", keys, 2);
+	scan_begin(&scan, &version_known, &version_stage_known, keys, 2);
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -227,8 +285,8 @@ catalog_find_version(int64 secret_id, const char *stage, pg_uuid_t *version, Sea
 	return HeapTupleIsValid(tuple);
 }
 
-bool
-catalog_find_target(const char *name, TargetAddress *address)
+static bool
+read_target(const char *name, TargetAddress *address)
 {
 	TableScan scan;
 	ScanKeyData key;
@@ -237,7 +295,7 @@ catalog_find_target(const char *name, TargetAddress *address)
 
 	memset(address, 0, sizeof(*address));
 	ScanKeyInit(&key, TARGET_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan_begin(&scan, "target", "target_pkey", &key, 1);
+	scan_begin(&scan, &target_known, &target_pkey_known, &key, 1);
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -253,6 +311,32 @@ catalog_find_target(const char *name, TargetAddress *address)
 }
 
 bool
+catalog_find_target(const char *name, TargetAddress *address)
+{
+	/* Targets hardly ever change; whoever writes one invalidates the relation, see guard. */
+	static char cached_name[SECRET_NAME_SIZE];
+	static TargetAddress cached;
+	static uint64 cached_generation = 0;
+	uint64 before;
+
+	watch_relations();
+	before = generation;
+	if (cached_generation != before || strcmp(cached_name, name) != 0)
+	{
+		cached_generation = 0;
+		if (!read_target(name, &cached))
+		{
+			memset(address, 0, sizeof(*address));
+			return false;
+		}
+		strlcpy(cached_name, name, sizeof(cached_name));
+		cached_generation = before;
+	}
+	*address = cached;
+	return true;
+}
+
+bool
 catalog_find_data_key(const pg_uuid_t *id, DataKeyRow *row)
 {
 	TableScan scan;
@@ -260,7 +344,7 @@ catalog_find_data_key(const pg_uuid_t *id, DataKeyRow *row)
 	HeapTuple tuple;
 
 	ScanKeyInit(&key, DATA_KEY_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan_begin(&scan, "data_key", "data_key_pkey", &key, 1);
+	scan_begin(&scan, &data_key_known, &data_key_pkey_known, &key, 1);
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
 	{

@@ -9,6 +9,7 @@
 #include "catalog_read.h"
 #include "compat.h"
 #include "functions.h"
+#include "request.h"
 #include "utils/builtins.h"
 
 char *
@@ -39,6 +40,8 @@ require_writable(const char *what)
 						errdetail("A standby follows the primary's roles and secrets."),
 						errhint("Call it on the primary.")));
 	PreventCommandIfReadOnly(what);
+	/* A copy of the home database has our tables too, but nobody who would act on them. */
+	request_require_home();
 }
 
 static Datum

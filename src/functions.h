@@ -21,7 +21,10 @@ extern char *required_text(FunctionCallInfo fcinfo, int number, const char *what
 /* Raises 42704 if there is no managed secret of that name. */
 extern void require_secret(const char *name, Secret *secret, char *target);
 
-/* Raises 25006 on a standby and in a read-only transaction; what names the call. */
+/*
+ * Raises 25006 on a standby and in a read-only transaction, 55000 where preloaded workers serve
+ * another database; what names the call.
+ */
 extern void require_writable(const char *what);
 
 /* rotor.rotation, rotor.secret: the row as a composite datum. In SPI. */

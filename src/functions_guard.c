@@ -16,6 +16,7 @@
 #include "policy.h"
 #include "request.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 

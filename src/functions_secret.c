@@ -92,48 +92,53 @@ read_secret(const char *name, const char *stage, const char *event, Reading *rea
 		audit_log_line(&actor, event, name, "ok");
 }
 
-static void
-push(JsonbParseState **state, JsonbIteratorToken token, const char *text, size_t len)
+static JsonbValue
+json_string(const char *text, size_t len)
 {
 	JsonbValue value;
 
 	value.type = jbvString;
 	value.val.string.val = unconstify(char *, text);
 	value.val.string.len = (int) len;
-	pushJsonbValue(state, token, &value);
+	return value;
 }
 
-static void
-push_text(JsonbParseState **state, const char *key, const char *text, size_t len)
+static JsonbValue
+json_text(const char *text)
 {
-	push(state, WJB_KEY, key, strlen(key));
-	push(state, WJB_VALUE, text, len);
+	return json_string(text, strlen(text));
+}
+
+static JsonbValue
+json_number(int number)
+{
+	JsonbValue value;
+
+	value.type = jbvNumeric;
+	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(int4_numeric, Int32GetDatum(number)));
+	return value;
 }
 
 static Datum
 secret_jsonb(const Reading *reading, const char *stage, const SecretBuf *value)
 {
-	JsonbParseState *state = NULL;
-	JsonbValue port;
-	char *id = uuid_text(&reading->version);
+	JsonbValue stage_value = json_text(stage);
+	JsonbValue stages = {.type = jbvArray, .val.array = {.nElems = 1, .elems = &stage_value}};
+	/* In the order of jsonb, shorter keys first, which is also that of the output. */
+	JsonbPair pairs[] = {
+		{.key = json_text("host"), .value = json_text(reading->address.host)},
+		{.key = json_text("port"), .value = json_number(reading->address.port)},
+		{.key = json_text("dbname"), .value = json_text(reading->address.dbname)},
+		{.key = json_text("engine"), .value = json_text("postgres")},
+		{.key = json_text("stages"), .value = stages},
+		{.key = json_text("password"), .value = json_string(value->data, value->len)},
+		{.key = json_text("username"), .value = json_text(reading->username)},
+		{.key = json_text("version_id"), .value = json_text(uuid_text(&reading->version))},
+	};
+	JsonbValue object = {.type = jbvObject,
+						 .val.object = {.nPairs = lengthof(pairs), .pairs = pairs}};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_text(&state, "username", reading->username, strlen(reading->username));
-	push_text(&state, "password", value->data, value->len);
-	push_text(&state, "host", reading->address.host, strlen(reading->address.host));
-	push(&state, WJB_KEY, "port", 4);
-	port.type = jbvNumeric;
-	port.val.numeric =
-		DatumGetNumeric(DirectFunctionCall1(int4_numeric, Int32GetDatum(reading->address.port)));
-	pushJsonbValue(&state, WJB_VALUE, &port);
-	push_text(&state, "dbname", reading->address.dbname, strlen(reading->address.dbname));
-	push_text(&state, "engine", "postgres", 8);
-	push_text(&state, "version_id", id, strlen(id));
-	push(&state, WJB_KEY, "stages", 6);
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	push(&state, WJB_ELEM, stage, strlen(stage));
-	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	return JsonbPGetDatum(JsonbValueToJsonb(&object));
 }
 
 Datum
@@ -142,9 +147,11 @@ rotor_get_secret(PG_FUNCTION_ARGS)
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char *stage = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Reading reading;
-	SecretBuf value = {0};
+	SecretBuf value;
 	Datum result = (Datum) 0;
 
+	value.len = 0;
+	value.data[0] = '\0';
 	PG_TRY();
 	{
 		read_secret(name, stage, "get_secret", &reading, &value);

@@ -400,18 +400,23 @@ wait_and_copy(Request *request, BackgroundWorkerHandle *handle, Request *result)
 	return done;
 }
 
-static bool
-submit_to_preloaded(RequestKind kind, const RotationOrder *order, Request *result)
+void
+request_require_home(void)
 {
-	Request *request;
-
-	if (get_database_oid(rotor_database, true) != MyDatabaseId)
+	if (request_is_preloaded() && get_database_oid(rotor_database, true) != MyDatabaseId)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("rotor's workers serve another database"),
 						errdetail("rotor.database is \"%s\", this database is \"%s\".",
 								  rotor_database, get_database_name(MyDatabaseId)),
 						errhint("Set rotor.database = '%s' in postgresql.conf and reload.",
 								get_database_name(MyDatabaseId))));
+}
+
+static bool
+submit_to_preloaded(RequestKind kind, const RotationOrder *order, Request *result)
+{
+	Request *request;
+
 	request = claim_slot();
 	fill(request, kind, order);
 	request_wake_workers();

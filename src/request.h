@@ -53,10 +53,12 @@ extern void request_shmem_init(void);
 /* True if rotor was preloaded, so that its workers and slots exist. */
 extern bool request_is_preloaded(void);
 
+/* Raises 55000 if preloaded workers serve another database than this one. */
+extern void request_require_home(void);
+
 /*
  * Has a worker carry the order out and waits, interruptibly. Fills *result. Raises 53400 if there
- * is no worker or no slot for it, 55000 if preloaded workers serve another database, 57014 if the
- * caller is cancelled (the DETAIL says what becomes of the rotation), 57P01 if the worker ended.
+ * is no worker or no slot for it, 57014 if the caller is cancelled (the DETAIL says what becomes of the rotation), 57P01 if the worker ended.
  */
 extern void request_submit(RequestKind kind, const RotationOrder *order, Request *result);
 
