@@ -176,6 +176,8 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	}
 	if (new != NULL && policy)
 		check_policy_row(new, desc);
+	/* Sessions remember a target, see catalog_find_target(). */
+	CacheInvalidateRelcache(trigger->tg_relation);
 	access_enter(&scope);
 	if (new != NULL && old != NULL &&policy &&interval_changed(old, new, desc))
 		reschedule(old, new, desc);
