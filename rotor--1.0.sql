@@ -518,8 +518,8 @@ CREATE VIEW rotor.dead_letter AS
 COMMENT ON VIEW rotor.dead_letter IS 'rotations that gave up, with what is needed to act; a later success of the secret or requeue() takes them out';
 
 CREATE VIEW rotor.audit_log AS
-    SELECT id, at, actor, session_user_name AS session_user, client_addr, event, secret, rotation, version, result,
-           duration_ms, detail
+    SELECT id, at, actor, session_user_name, client_addr, event, secret, rotation, version, result, duration_ms,
+           detail
     FROM rotor.audit;
 COMMENT ON VIEW rotor.audit_log IS 'the audit, append-only: who, what, which secret, which rotation, from where, result';
 

@@ -160,7 +160,7 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 	HeapTuple old = NULL;
 	HeapTuple new = NULL;
-	bool policy = strcmp(RelationGetRelationName(trigger->tg_relation), "policy") == 0;
+	bool is_policy = strcmp(RelationGetRelationName(trigger->tg_relation), "policy") == 0;
 	Actor actor;
 	AccessScope scope;
 
@@ -174,12 +174,12 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 														   : NULL;
 		old = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? NULL : trigger->tg_trigtuple;
 	}
-	if (new != NULL && policy)
+	if (new != NULL && is_policy)
 		check_policy_row(new, desc);
 	/* Sessions remember a target, see catalog_find_target(). */
 	CacheInvalidateRelcache(trigger->tg_relation);
 	access_enter(&scope);
-	if (new != NULL && old != NULL &&policy &&interval_changed(old, new, desc))
+	if (new != NULL && old != NULL &&is_policy &&interval_changed(old, new, desc))
 		reschedule(old, new, desc);
 	audit_call(&actor, change_event(trigger), NULL, change_detail(trigger, old, new));
 	access_leave(&scope);
