@@ -1,0 +1,122 @@
+--
+-- The extension as a whole: where it may live, what it refuses, dropped and made again. Runs last, and leaves nothing.
+--
+\set state '\\echo SQLSTATE :LAST_ERROR_SQLSTATE'
+\setenv PGDATABASE :DBNAME
+\set login '\\set who `psql -X -A -t -q -h 127.0.0.1 -c "SELECT current_user" 2>&1 | sed "s/^.*FATAL: */FATAL: /"`\n\\echo :who'
+CREATE ROLE t_ext LOGIN;
+SELECT status FROM rotor.rotate('t_ext');
+SELECT rotor.get_secret('t_ext') ->> 'password' AS password \gset
+\setenv PGUSER t_ext
+\setenv PGPASSWORD :password
+
+-- Everything in its schema is its own.
+SELECT pg_describe_object(d.classid, d.objid, 0) AS stranger
+FROM (SELECT 'pg_class'::regclass AS classid, oid AS objid FROM pg_class WHERE relnamespace = 'rotor'::regnamespace AND relkind IN ('r', 'v', 'm', 'f', 'p')
+      UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = 'rotor'::regnamespace
+      UNION ALL SELECT 'pg_namespace'::regclass, 'rotor'::regnamespace) d
+WHERE NOT EXISTS (SELECT FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid AND e.refclassid = 'pg_extension'::regclass
+                  WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e' AND x.extname = 'rotor');
+-- Nothing of it stands outside, and what a dump carries is configuration: never a value.
+SELECT pg_describe_object(d.classid, d.objid, 0) AS outside FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid AND x.extname = 'rotor'
+WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND d.classid = 'pg_proc'::regclass
+  AND (SELECT pronamespace FROM pg_proc WHERE oid = d.objid) <> 'rotor'::regnamespace;
+SELECT c::regclass AS dumped FROM pg_extension, unnest(extconfig) c WHERE extname = 'rotor' AND c::regclass::text IN
+    ('rotor.version', 'rotor.saved_verifier', 'rotor.data_key', 'rotor.rotation', 'rotor.audit');
+
+-- It stays where it is.
+CREATE EXTENSION rotor;
+:state
+ALTER EXTENSION rotor SET SCHEMA public;
+:state
+DROP SCHEMA rotor CASCADE;
+:state
+DROP TABLE rotor.policy CASCADE;
+:state
+ALTER EXTENSION rotor UPDATE TO '9.9';
+:state
+
+-- In another database of the cluster it is refused, with the remedy.
+CREATE DATABASE t_elsewhere;
+\c t_elsewhere
+CREATE EXTENSION rotor;
+:state
+SELECT count(*) FROM pg_namespace WHERE nspname = 'rotor';
+\c contrib_regression
+DROP DATABASE t_elsewhere;
+
+-- A copy of rotor's database is another database: it must not rotate the cluster's roles.
+SELECT rotor.get_secret('t_ext') ->> 'version_id' AS version \gset
+CREATE DATABASE t_copy TEMPLATE contrib_regression;
+\c t_copy
+SELECT rotor.rotate('t_ext');
+:state
+SELECT t.may('postgres', $$SELECT rotor.rotate('t_first', wait => false)$$) AS queue, t.may('postgres', $$SELECT rotor.manage('postgres')$$) AS manage;
+SELECT * FROM rotor.run_due();
+:state
+SELECT check_name, status, hint FROM rotor.health() WHERE check_name = 'workers';
+\c contrib_regression
+DROP DATABASE t_copy;
+SELECT rotor.get_secret('t_ext') ->> 'version_id' = :'version' AS unchanged;
+:login
+
+-- Dropped: it takes its schema with it, and no role's password.
+DROP EXTENSION rotor;
+SELECT count(*) FROM pg_namespace WHERE nspname = 'rotor';
+SELECT rotor.rotate('t_ext');
+:state
+:login
+
+-- Somebody has prepared a schema of its name: it is not used.
+CREATE ROLE t_hostile;
+CREATE SCHEMA rotor AUTHORIZATION t_hostile;
+CREATE TABLE rotor.policy (name text);
+CREATE EXTENSION rotor;
+:state
+CREATE EXTENSION rotor SCHEMA rotor;
+:state
+CREATE EXTENSION rotor CASCADE;
+:state
+SELECT count(*) FROM pg_extension WHERE extname = 'rotor';
+DROP SCHEMA rotor CASCADE;
+DROP ROLE t_hostile;
+CREATE EXTENSION rotor SCHEMA public;
+:state
+-- Only a superuser makes it.
+CREATE ROLE t_owner;
+GRANT CREATE ON DATABASE contrib_regression TO t_owner;
+SET ROLE t_owner;
+CREATE EXTENSION rotor;
+:state
+RESET ROLE;
+DROP OWNED BY t_owner;
+DROP ROLE t_owner;
+
+-- Made again it knows nothing of what was, and works; its worker sees it once it is committed.
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION rotor;
+SELECT t.error($$SELECT rotor.rotate('t_ext')$$) LIKE '55000 %Commit first%' AS commit_first;
+COMMIT;
+SELECT (SELECT count(*) FROM rotor.secret) AS secrets, (SELECT count(*) FROM rotor.audit) AS audit, (SELECT count(*) FROM rotor.data_key) AS data_keys;
+SELECT name FROM rotor.policy ORDER BY name;
+SELECT status FROM rotor.rotate('t_ext');
+:login
+SELECT rotor.get_secret('t_ext') ->> 'password' AS password \gset
+\setenv PGPASSWORD :password
+:login
+SELECT event FROM rotor.audit_log ORDER BY id;
+
+-- Dropped and made in one session once more: nothing of the former one is remembered.
+DROP EXTENSION rotor;
+CREATE EXTENSION rotor;
+SELECT rotor.get_secret('t_ext');
+:state
+SELECT name FROM rotor.manage('t_ext', policy => 'compat');
+SELECT status FROM rotor.rotate('t_ext');
+SELECT rotor.get_secret('t_ext') ->> 'password' ~ '^[-._~A-Za-z0-9]{32}$' AS compat;
+
+DROP EXTENSION rotor;
+DROP SCHEMA t CASCADE;
+DROP ROLE t_ext, t_first;
+SELECT rolname FROM pg_roles WHERE rolname LIKE 't\_%';
