@@ -68,17 +68,30 @@ SQL_PARTS = \
 # Tests against a running server: pg_regress and pg_isolation_regress, in this order.
 REGRESS = \
 	setup \
+	first_key \
 	generate \
 	policy \
 	manage \
+	secret \
 	rotate \
+	roles \
+	settings \
+	queue \
 	access \
 	audit \
+	keys \
 	health \
-	views
+	views \
+	extension
 
 ISOLATION = \
-	rotate_rotate
+	rotate_rotate \
+	alter_role \
+	drop_role \
+	rename_role \
+	cancel \
+	two_workers \
+	caller_locks
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Flags

@@ -10,7 +10,6 @@
  * scripts/bench.sh (`make bench`) starts the servers and runs this.
  */
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -306,7 +305,7 @@ read_item_as(Server *server, PGconn *conn)
 {
 	char id[16];
 
-	(void) snprintf(id, sizeof(id), "%d", server->turn++ * 7919 % ITEMS);
+	(void) snprintf(id, sizeof(id), "%d", 1 + server->turn++ * 7919 % ITEMS);
 	execute(conn, "read_item", id);
 }
 
@@ -455,7 +454,7 @@ static const char *const preparations[] = {
 	"CREATE SCHEMA bench",
 	"CREATE TABLE bench.step (id serial PRIMARY KEY, step text)",
 	"CREATE TABLE bench.item (id int PRIMARY KEY, value text)",
-	"INSERT INTO bench.item SELECT i, md5(i::text) FROM generate_series(0, 9999) i",
+	"INSERT INTO bench.item SELECT i, md5(i::text) FROM generate_series(1, " TEXT(ITEMS) ") i",
 	"VACUUM ANALYZE bench.item",
 	"GRANT USAGE ON SCHEMA bench TO bench_reader",
 	"GRANT SELECT ON bench.item TO bench_reader",
@@ -564,40 +563,43 @@ print_facts(const Server *server)
 
 /* --- the run --- */
 
-static const Figure rotate_preloaded = {
-	"`rotate()`, preloaded", rotate_by_hand, rotate, 0, 1, 0, 1.2};
-static const Figure rotate_plain = {
-	"`rotate()`, not preloaded", rotate_by_hand, rotate, 0, 1, 0, 2.0};
-static const Figure rotate_fewer_rounds = {
-	"`rotate()`, preloaded, policy with 256 rounds", rotate_by_hand, rotate_256, 0, 1, 0, 0};
-static const Figure read_logged = {"`get_secret()`, reads logged (the default)",
-								   read_item,
-								   read_secret,
-								   READ_TURNS,
-								   READ_BURST,
-								   0,
-								   1.6};
-static const Figure read_granted = {"`get_secret()`, reads logged, by a role with a grant",
-									read_item_as_reader,
-									read_secret_as_reader,
-									READ_TURNS,
-									READ_BURST,
-									0,
-									0};
-static const Figure read_unlogged = {"`get_secret()`, `rotor.audit_reads = off`",
-									 read_item,
-									 read_secret,
-									 READ_TURNS,
-									 READ_BURST,
-									 0,
-									 0};
-static const Figure generate = {"`generate_password(32)`, floor `md5(i::text)`",
-								generate_md5,
-								generate_passwords,
-								GENERATE_TURNS,
-								1,
-								VALUES,
-								GENERATE_RATE};
+static const Figure rotate_preloaded = {.what = "`rotate()`, preloaded",
+										.floor = rotate_by_hand,
+										.rotor = rotate,
+										.burst = 1,
+										.limit = 1.2};
+static const Figure rotate_plain = {.what = "`rotate()`, not preloaded",
+									.floor = rotate_by_hand,
+									.rotor = rotate,
+									.burst = 1,
+									.limit = 2.0};
+static const Figure rotate_fewer_rounds = {.what = "`rotate()`, preloaded, policy with 256 rounds",
+										   .floor = rotate_by_hand,
+										   .rotor = rotate_256,
+										   .burst = 1};
+static const Figure read_logged = {.what = "`get_secret()`, reads logged (the default)",
+								   .floor = read_item,
+								   .rotor = read_secret,
+								   .turns = READ_TURNS,
+								   .burst = READ_BURST,
+								   .limit = 1.6};
+static const Figure read_granted = {.what = "`get_secret()`, reads logged, by a role with a grant",
+									.floor = read_item_as_reader,
+									.rotor = read_secret_as_reader,
+									.turns = READ_TURNS,
+									.burst = READ_BURST};
+static const Figure read_unlogged = {.what = "`get_secret()`, `rotor.audit_reads = off`",
+									 .floor = read_item,
+									 .rotor = read_secret,
+									 .turns = READ_TURNS,
+									 .burst = READ_BURST};
+static const Figure generate = {.what = "`generate_password(32)`, floor `md5(i::text)`",
+								.floor = generate_md5,
+								.rotor = generate_passwords,
+								.turns = GENERATE_TURNS,
+								.burst = 1,
+								.values = VALUES,
+								.limit = GENERATE_RATE};
 
 static void
 run(int samples)

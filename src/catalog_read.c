@@ -122,11 +122,27 @@ our_relation(KnownRelation *known)
 	return known->oid;
 }
 
+static Snapshot common_snapshot; /* of catalog_read_begin(); NULL: each scan takes its own */
+
+void
+catalog_read_begin(void)
+{
+	common_snapshot = RegisterSnapshot(GetLatestSnapshot());
+}
+
+void
+catalog_read_end(void)
+{
+	if (common_snapshot != NULL)
+		UnregisterSnapshot(common_snapshot);
+	common_snapshot = NULL;
+}
+
 static void
 scan_begin(TableScan *scan, KnownRelation *table, KnownRelation *index, ScanKey keys, int count)
 {
 	scan->relation = table_open(our_relation(table), AccessShareLock);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan->snapshot = RegisterSnapshot(common_snapshot ? common_snapshot : GetLatestSnapshot());
 	scan->scan =
 		systable_beginscan(scan->relation, our_relation(index), true, scan->snapshot, count, keys);
 }
@@ -361,14 +377,19 @@ catalog_find_data_key(const pg_uuid_t *id, DataKeyRow *row)
 bool
 catalog_is_ours(void)
 {
-	static Oid verified = InvalidOid; /* members leave an extension only with it */
-	Oid extension = get_extension_oid("rotor", true);
-	Oid schema = get_namespace_oid("rotor", true);
+	static uint64 verified = 0; /* generation; 0: never */
+	uint64 before;
+	Oid extension;
+	Oid schema;
 
+	watch_relations();
+	before = generation;
+	if (verified == before)
+		return true;
+	extension = get_extension_oid("rotor", true);
+	schema = get_namespace_oid("rotor", true);
 	if (!OidIsValid(extension) || !OidIsValid(schema))
 		return false;
-	if (extension == verified)
-		return true;
 	for (size_t i = 0; i < lengthof(our_tables); i++)
 	{
 		Oid relation = get_relname_relid(our_tables[i], schema);
@@ -383,6 +404,6 @@ catalog_is_ours(void)
 		if (!ours || getExtensionOfObject(RelationRelationId, relation) != extension)
 			return false;
 	}
-	verified = extension;
+	verified = before;
 	return true;
 }

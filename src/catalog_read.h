@@ -19,6 +19,12 @@ typedef struct TargetAddress
 	char sslmode[16];
 } TargetAddress;
 
+/*
+ * Reads until catalog_read_end() see one state of the tables. The caller calls that on errors too.
+ */
+extern void catalog_read_begin(void);
+extern void catalog_read_end(void);
+
 /* The managed secret of that name; false if there is none. */
 extern bool catalog_find_secret(const char *name, Secret *secret, char target[SECRET_NAME_SIZE]);
 

@@ -154,11 +154,13 @@ rotor_get_secret(PG_FUNCTION_ARGS)
 	value.data[0] = '\0';
 	PG_TRY();
 	{
+		catalog_read_begin();
 		read_secret(name, stage, "get_secret", &reading, &value);
 		result = secret_jsonb(&reading, stage, &value);
 	}
 	PG_FINALLY();
 	{
+		catalog_read_end();
 		secret_buf_wipe(&value);
 	}
 	PG_END_TRY();
@@ -204,6 +206,7 @@ rotor_connection_uri(PG_FUNCTION_ARGS)
 
 	PG_TRY();
 	{
+		catalog_read_begin();
 		read_secret(name, "current", "connection_uri", &reading, &value);
 		build_uri(&reading,
 				  PG_ARGISNULL(1) ? reading.address.dbname : text_to_cstring(PG_GETARG_TEXT_PP(1)),
@@ -212,6 +215,7 @@ rotor_connection_uri(PG_FUNCTION_ARGS)
 	}
 	PG_FINALLY();
 	{
+		catalog_read_end();
 		secret_buf_wipe(&value);
 		secret_buf_wipe(&uri);
 	}

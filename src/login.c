@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include <libpq-fe.h>
+#include <unistd.h>
 
 #include "compat.h"
 #include "libpq/libpq.h"
@@ -153,6 +154,8 @@ start(const LoginOrder *order)
 		{"sslmode", order->sslmode},
 		/* No client certificate: the password must do. The CA is the server's own. */
 		{"sslcert", "/nonexistent"},
+		{"sslkey", "/nonexistent"},
+		{"sslcrl", "/nonexistent"},
 		{"sslrootcert", verify && ssl_ca_file[0] ? ssl_ca_file : "/nonexistent"},
 		{"gssencmode", "disable"},
 		{"options", options},
@@ -178,17 +181,24 @@ start(const LoginOrder *order)
 void
 login_forget_environment(void)
 {
-	PQconninfoOption *options = PQconndefaults();
+	char **entry = environ;
 
-	for (PQconninfoOption *option = options; option && option->keyword; option++)
+	/* All of libpq's variables begin with PG, and a worker has no use for any other that does. */
+	while (*entry != NULL)
 	{
-		if (option->envvar != NULL)
-			unsetenv(option->envvar);
+		size_t len = strcspn(*entry, "=");
+		char name[64];
+
+		if (strncmp(*entry, "PG", 2) != 0 || len >= sizeof(name))
+		{
+			entry++;
+			continue;
+		}
+		memcpy(name, *entry, len);
+		name[len] = '\0';
+		unsetenv(name);
+		entry = environ; /* unsetenv() moved the others */
 	}
-	PQconninfoFree(options);
-	unsetenv("PGSERVICE");
-	unsetenv("PGSERVICEFILE");
-	unsetenv("PGSYSCONFDIR");
 }
 
 void

@@ -431,6 +431,8 @@ static void
 record_failure(Job *job, void *outcome)
 {
 	enrol(job);
+	if (!job_still_wanted(job))
+		return;
 	/* What the login told is not lost with the transaction that was to record it. */
 	if (job->row.step == FSM_STEP_TEST)
 		job_advance(job, job->test_outcome, job->test_ms);

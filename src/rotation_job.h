@@ -54,6 +54,12 @@ extern FsmOutcome step_undo(Job *job);
 /* Step test: a login, in no transaction but short ones of its own. Raises nothing but interrupts. */
 extern FsmOutcome step_test(Job *job);
 
+/*
+ * True unless somebody ended the rotation meanwhile; then job->row is what they left. Until the end
+ * of the transaction nobody can.
+ */
+extern bool job_still_wanted(Job *job);
+
 /* The class of an error by its SQLSTATE. */
 extern FsmOutcome outcome_of_sqlstate(int sqlstate);
 

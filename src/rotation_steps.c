@@ -55,6 +55,23 @@ preflight(Job *job, bool lock, RoleState *state)
 	return false;
 }
 
+bool
+job_still_wanted(Job *job)
+{
+	RotationRow now;
+
+	if (!job->exists)
+		return true;
+	if (!catalog_load_rotation(&job->row.id, &now, job->context))
+		elog(ERROR, "the rotation's row is gone");
+	if (!fsm_is_over(now.status))
+		return true;
+	job->row = now;
+	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "the rotation was cancelled",
+				"The role was not changed.", NULL);
+	return false;
+}
+
 /* Opens the rotation's value unless it is in memory already. */
 static void
 ensure_value(Job *job)
@@ -124,6 +141,8 @@ step_create(Job *job)
 	SealedValue sealed;
 	bool made_file;
 
+	if (!job_still_wanted(job))
+		return STEP_OVERTAKEN;
 	if (!preflight(job, false, &state))
 		return FSM_OUTCOME_PERMANENT;
 	if (job->row.started_at == 0)
@@ -157,22 +176,6 @@ can_be_proved(Job *job, const char *role)
 				route_complaint(&route),
 				"Let that line say scram-sha-256 and reload, set rotor.verify_host, or set "
 				"verification = 'verifier' in the policy.");
-	return false;
-}
-
-/* True unless somebody ended the rotation meanwhile; then job->row is what they left. */
-static bool
-still_wanted(Job *job)
-{
-	RotationRow now;
-
-	if (!catalog_load_rotation(&job->row.id, &now, job->context))
-		elog(ERROR, "the rotation's row is gone");
-	if (!fsm_is_over(now.status))
-		return true;
-	job->row = now;
-	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "the rotation was cancelled",
-				"The role was not changed.", NULL);
 	return false;
 }
 
@@ -241,7 +244,7 @@ step_set(Job *job)
 	char verifier[SCRAM_VERIFIER_MAX];
 	RotorError err;
 
-	if (!still_wanted(job))
+	if (!job_still_wanted(job))
 		return STEP_OVERTAKEN;
 	ensure_value(job);
 	if (!scram_build_verifier(job->value.data, job->value.len,

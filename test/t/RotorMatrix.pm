@@ -79,7 +79,7 @@ sub wait_for_step
 
 sub happen
 {
-	my ($event, $worker, $call) = @_;
+	my ($event, $role, $worker, $call) = @_;
 	my $caller = call_pid($node, $call);
 	my $offset = -s $node->logfile;
 
@@ -98,8 +98,9 @@ sub happen
 	{
 		my ($function, $pid) = ($1, $2 eq 'worker' ? $worker : $caller);
 		sql($node, "SELECT pg_${function}_backend($pid)");
-		poll_until(sub { sql($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid") eq '0' })
-		  if $function eq 'terminate';
+		return unless $function eq 'terminate';
+		poll_until(sub { !kill 0, $pid }) or die 'the process does not end';
+		isnt(worker_of($node, $role), $worker, 'its lock on the role is gone with it') if $pid == $worker;
 	}
 	else
 	{
@@ -228,7 +229,7 @@ sub run_case
 		my $id = $step eq 'create' ? '' : sql($node, "SELECT id FROM rotor.rotations WHERE secret = '$role' AND finished_at IS NULL");
 
 		current_logs_in($node, $role, 'I1: while it is held, the version labelled current logs in') unless $step eq 'create';
-		happen($event->{name}, $worker, $call);
+		happen($event->{name}, $role, $worker, $call);
 
 		# Where the server lives on, the lock or the gate still holds whoever takes the rotation up.
 		my $result;
@@ -240,7 +241,9 @@ sub run_case
 		check_answer($event->{name}, $step, $result, $id);
 
 		my $end = expected_end($event->{name}, $step);
+		# A worker that lives on may take up by itself what is to be tried again.
 		my $worker_lives = $event->{name} =~ /_caller$/ && !$event->{restarts};
+		poll_until(sub { !kill 0, $worker }) if !$preload && $event->{name} eq 'cancel_worker';
 		if (!$preload && !$worker_lives && $end ne 'none' && active_rotations($node, $role) ne '0')
 		{
 			come_by($end, $role);
@@ -272,7 +275,7 @@ sub first_rotation
 			my $holder = stand_in_the_way('create', $role);
 			my $call   = start_call($node, "SELECT status FROM rotor.rotate('$role')");
 			my ($worker) = wait_for_step('create', $role, $holder);
-			happen($event, $worker, $call);
+			happen($event, $role, $worker, $call);
 			let_go($holder);
 			ok(!end_call($call)->{ok}, 'the caller is not told of a success');
 			is(role_state($node, $role), $state, 'the role is as it was');
@@ -292,7 +295,7 @@ sub first_rotation
 		my $call    = start_call($node, "SELECT status FROM rotor.rotate('$role')");
 		(my $worker, $holder) = wait_for_step('undo', $role, $holder, $arrived);
 		isnt(role_state($node, $role), $state, 'the new password is set');
-		happen('kill_worker', $worker, $call);
+		happen('kill_worker', $role, $worker, $call);
 		let_go($holder);
 		end_call($call);
 		sql($node, 'SELECT * FROM rotor.run_due()') unless $preload;
@@ -321,7 +324,7 @@ sub queued_rotation
 			sql($node, "SELECT rotor.rotate('$role', wait => false)");
 			my $call = start_call($node, $preload ? 'SELECT pg_sleep(3600)' : 'SELECT * FROM rotor.run_due()');
 			my ($worker) = wait_for_step('create', $role, $holder);
-			happen($event, $worker, $call);
+			happen($event, $role, $worker, $call);
 			let_go($holder);
 			sql($node, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '$call->{name}'");
 			end_call($call);

@@ -19,7 +19,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(
   new_cluster set_hba set_conf sql attempt succeeds fails rotate_ok rotate_fails current_password password_of login logs_in
   is_locked_out role_state last_rotation health_of poll_until assert_invariants hba_file
-  build_module slow_down listener fake_server proxy stop_listener noted short_backoff
+  build_module listener fake_server proxy stop_listener noted short_backoff
 );
 
 # Whoever runs the tests, the bootstrap superuser has this name.
