@@ -122,8 +122,14 @@ parse_line(const Line *line, MasterKey *out, RotorError *err)
 	id_len = (size_t) (colon - line->start);
 	fault = id_fault(line->start, id_len);
 	if (fault != NULL)
-		return error_set(err, ROTOR_ERROR_FORMAT, "id in line %d of the master keys %s",
+	{
+		(void) error_set(err, ROTOR_ERROR_FORMAT, "id in line %d of the master keys %s",
 						 line->number, fault);
+		return error_hint(err,
+						  "An id is 1 to %d of the characters A-Z, a-z, 0-9, dot, underscore "
+						  "and hyphen.",
+						  KEYFILE_ID_MAX);
+	}
 	memcpy(out->id, line->start, id_len);
 	out->id[id_len] = '\0';
 
@@ -165,14 +171,18 @@ check_text(const char *text, size_t len, RotorError *err)
 	int line = 1;
 
 	if (len > KEYFILE_MAX_SIZE)
-		return error_set(err, ROTOR_ERROR_FORMAT, "master keys of %zu bytes are longer than %d",
+	{
+		(void) error_set(err, ROTOR_ERROR_FORMAT, "master keys of %zu bytes are longer than %d",
 						 len, KEYFILE_MAX_SIZE);
+		return error_hint(err, "Keep only lines of the form id:key.");
+	}
 	nul = len > 0 ? memchr(text, '\0', len) : NULL;
 	if (nul == NULL)
 		return true;
 	for (const char *c = text; c < nul; c++)
 		line += (*c == '\n');
-	return error_set(err, ROTOR_ERROR_FORMAT, "line %d of the master keys holds a NUL byte", line);
+	(void) error_set(err, ROTOR_ERROR_FORMAT, "line %d of the master keys holds a NUL byte", line);
+	return error_hint(err, "Restore the keys from where they were kept.");
 }
 
 /*
@@ -226,9 +236,11 @@ keyfile_find(const char *text, size_t len, const char *id, MasterKey *out, Rotor
 		(void) error_set(err, ROTOR_ERROR_FORMAT, "there is no master key");
 		return error_hint(err, "Write each key as a line of the form id:key.");
 	}
-	if (!found)
-		return error_set(err, ROTOR_ERROR_NOT_FOUND, "there is no master key \"%s\"", id);
-	return true;
+	if (found)
+		return true;
+	(void) error_set(err, ROTOR_ERROR_NOT_FOUND, "there is no master key \"%s\"", id);
+	return error_hint(err, "Restore the key of this id from where it was kept. Nothing is lost "
+						   "while it is away.");
 }
 
 bool

@@ -22,6 +22,7 @@
 #include "postmaster/interrupt.h"
 #include "report.h"
 #include "request.h"
+#include "role.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "transaction.h"
@@ -212,6 +213,8 @@ serve(Request *request)
 static void
 leave_request(int code, Datum arg)
 {
+	/* Before the caller is told: it may ask again at once. */
+	role_unlock_all();
 	if (serving == NULL)
 		return;
 	serving->answer = answer;

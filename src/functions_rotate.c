@@ -179,7 +179,9 @@ raise_unless_good(const RotationAnswer *answer)
 						 answer->delay_ms),
 				sizeof(failure.detail));
 		if (!request_is_preloaded())
-			strlcpy(failure.hint, "Call rotor.rotate() or rotor.run_due() to try again.",
+			strlcpy(failure.hint,
+					psprintf("%s%sCall rotor.rotate() or rotor.run_due() to try again.",
+							 answer->failure.hint, answer->failure.hint[0] ? " " : ""),
 					sizeof(failure.hint));
 	}
 	report_failure(&failure, answer->started ? &answer->rotation : NULL);

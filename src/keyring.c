@@ -122,14 +122,17 @@ run_key_command(const char *id, KeyText *text)
 	/* The descriptor, not the stream: stdio would keep a copy of the key in its buffer. */
 	fits = read_all(fileno(pipe), text);
 	status = ClosePipeStream(pipe);
+	/* A cancel reaches the command too, which then fails: the cancel is what counts. */
+	CHECK_FOR_INTERRUPTS();
+	if (!fits)
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
+						errmsg("rotor.key_command printed more than %d bytes", KEYFILE_MAX_SIZE),
+						errhint("It has to print lines of the form id:key and nothing else.")));
 	if (status != 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE),
 						errmsg("rotor.key_command gave no key for id \"%s\"", id),
 						errdetail_internal("%s", wait_result_to_str(status)),
 						errhint("Run it by hand as the server's operating system user.")));
-	if (!fits)
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
-						errmsg("rotor.key_command printed more than %d bytes", KEYFILE_MAX_SIZE)));
 	pfree(command);
 }
 
@@ -137,7 +140,8 @@ run_key_command(const char *id, KeyText *text)
 static bool
 read_key_file(const char *path, KeyText *text)
 {
-	int fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	/* O_NONBLOCK: opening a FIFO must not wait for a writer; a regular file does not mind. */
+	int fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
 	struct stat st;
 
 	if (fd < 0 && errno == ENOENT)
@@ -156,7 +160,8 @@ read_key_file(const char *path, KeyText *text)
 			 errhint("Make it owned by the server's user with mode 0600, or by root with 0640.")));
 	if (!read_all(fd, text))
 		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
-						errmsg("key file \"%s\" is larger than %d bytes", path, KEYFILE_MAX_SIZE)));
+						errmsg("key file \"%s\" is larger than %d bytes", path, KEYFILE_MAX_SIZE),
+						errhint("Keep only lines of the form id:key.")));
 	CloseTransientFile(fd);
 	return true;
 }

@@ -45,6 +45,13 @@ role_unlock(Oid role)
 }
 
 void
+role_unlock_all(void)
+{
+	AbortOutOfAnyTransaction();
+	LockReleaseSession(DEFAULT_LOCKMETHOD);
+}
+
+void
 role_fingerprint(const char *verifier, uint8_t out[FINGERPRINT_LEN])
 {
 	const char *text = verifier ? verifier : "";

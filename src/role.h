@@ -18,6 +18,12 @@
 extern bool role_lock(Oid role, bool wait);
 extern void role_unlock(Oid role);
 
+/*
+ * Gives up every role lock of this process, which is ending: the server itself forgets those of a
+ * process that dies outside of a transaction.
+ */
+extern void role_unlock_all(void);
+
 /* SHA-256 of a verifier; NULL, for a role without a password, has the fingerprint of "". */
 extern void role_fingerprint(const char *verifier, uint8_t out[FINGERPRINT_LEN]);
 

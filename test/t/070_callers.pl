@@ -54,7 +54,12 @@ CREATE FUNCTION public.rotate_it() RETURNS text LANGUAGE sql SECURITY DEFINER SE
 SELECT rotor.revoke_access('app_user', 'delegate', 'rotate');
 SQL
 is(sql($node, 'SELECT public.rotate_it()', user => 'delegate'), 'success', q{a superuser's SECURITY DEFINER function lends the right});
-like(slurp_file($node->logfile), qr/rotor:.*refused/, 'refused calls are lines of the server log');
+sql($node, 'CREATE ROLE other_user LOGIN');
+rotate_ok($node, 'other_user', 'another secret');
+sql($node, q{SELECT rotor.grant_access('other_user', 'delegate', 'manage')});
+fails($node, q{BEGIN; SELECT rotor.rotate('app_user'); ROLLBACK}, '42501', qr/app_user/, 'a role with a right on another secret', user => 'delegate');
+like(slurp_file($node->logfile), qr/rotor: event="rotate" secret="app_user" actor="delegate".*result="refused"/,
+	'a refused call is a line of the server log, which rolling back cannot hide');
 assert_invariants($node, 'app_user', 'rights');
 
 #---------------------------------------------------------------------------------------------------------------------
