@@ -339,6 +339,16 @@ COMMENT ON COLUMN rotor.statistics_reset.singleton IS 'there is one row';
 COMMENT ON COLUMN rotor.statistics_reset.at IS 'the last reset_statistics(), or the extension''s creation';
 INSERT INTO rotor.statistics_reset DEFAULT VALUES;
 
+CREATE TABLE rotor.home (
+    singleton    boolean PRIMARY KEY DEFAULT true CONSTRAINT home_has_one_row CHECK (singleton),
+    database_oid oid NOT NULL
+);
+COMMENT ON TABLE rotor.home IS 'the database the extension was created in: a copy of it (CREATE DATABASE ... TEMPLATE) rotates nothing';
+COMMENT ON COLUMN rotor.home.singleton IS 'there is one row';
+COMMENT ON COLUMN rotor.home.database_oid IS 'oid of that database';
+INSERT INTO rotor.home (database_oid)
+    SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database();
+
 -- sql/generate.sql
 
 -- Values out of the server's strong random source. Nothing is stored.

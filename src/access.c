@@ -20,12 +20,14 @@ access_enter(AccessScope *scope)
 {
 	/* A superuser touches what belongs to the extension, and nothing that took its place. */
 	if (!catalog_is_ours())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rotor's tables are not all its own"),
-				 errdetail("Somebody renamed one, took it out of the extension, or gave it to "
-						   "a role that is no superuser."),
-				 errhint("Undo that, or restore the extension from a backup.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rotor's tables here are not its own"),
+			 errdetail("This database is a copy of the one that rotor lives in, or somebody "
+					   "renamed a table, took it out of the extension, or gave it to a role that "
+					   "is no superuser."),
+			 errhint("In a copy, DROP EXTENSION rotor; else undo the change.")));
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);

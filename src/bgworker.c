@@ -113,7 +113,7 @@ extension_is_here(Failure *failure)
 	if (!ours)
 		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					"the worker does not see the extension",
-					"CREATE EXTENSION is not committed, or its tables are not all its own.",
+					"CREATE EXTENSION is not committed, or its tables here are not its own.",
 					"Commit first.");
 	return ours;
 }

@@ -49,12 +49,14 @@ enum
 	DATA_KEY_ID = 1,
 	DATA_KEY_MASTER_KEY_ID,
 	DATA_KEY_WRAPPED,
-	DATA_KEY_CHECK_VALUE
+	DATA_KEY_CHECK_VALUE,
+	HOME_SINGLETON = 1,
+	HOME_DATABASE_OID
 };
 
 static const char *const our_tables[] = {
 	"policy",	"store",		  "target",		  "secret", "data_key",			"version",
-	"rotation", "saved_verifier", "access_grant", "audit",	"statistics_reset",
+	"rotation", "saved_verifier", "access_grant", "audit",	"statistics_reset", "home",
 };
 
 /* A scan of one table by one index, at the newest snapshot. */
@@ -80,6 +82,8 @@ static KnownRelation access_grant_known = {.name = "access_grant"};
 static KnownRelation access_grant_pkey_known = {.name = "access_grant_pkey"};
 static KnownRelation data_key_known = {.name = "data_key"};
 static KnownRelation data_key_pkey_known = {.name = "data_key_pkey"};
+static KnownRelation home_known = {.name = "home"};
+static KnownRelation home_pkey_known = {.name = "home_pkey"};
 static KnownRelation secret_known = {.name = "secret"};
 static KnownRelation secret_name_known = {.name = "secret_name"};
 static KnownRelation secret_role_known = {.name = "secret_role"};
@@ -374,6 +378,24 @@ catalog_find_data_key(const pg_uuid_t *id, DataKeyRow *row)
 	return HeapTupleIsValid(tuple);
 }
 
+/* False in a copy of the database that the extension was created in. */
+static bool
+is_home(void)
+{
+	TableScan scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	bool here;
+
+	ScanKeyInit(&key, HOME_SINGLETON, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
+	scan_begin(&scan, &home_known, &home_pkey_known, &key, 1);
+	tuple = scan_next(&scan);
+	here = HeapTupleIsValid(tuple) &&
+		   DatumGetObjectId(required(&scan, tuple, HOME_DATABASE_OID)) == MyDatabaseId;
+	scan_end(&scan);
+	return here;
+}
+
 bool
 catalog_is_ours(void)
 {
@@ -404,6 +426,8 @@ catalog_is_ours(void)
 		if (!ours || getExtensionOfObject(RelationRelationId, relation) != extension)
 			return false;
 	}
+	if (!is_home())
+		return false;
 	verified = before;
 	return true;
 }

@@ -46,7 +46,8 @@ extern bool catalog_find_data_key(const pg_uuid_t *id, DataKeyRow *row);
 
 /*
  * True if extension rotor is installed here and each table of rotor's is a member of it, and owned
- * by a superuser; then, and only then, may a superuser process read or write them.
+ * by a superuser, and this is the database it was created in, no copy; then, and only then, may a
+ * superuser process work with them.
  */
 extern bool catalog_is_ours(void);
 

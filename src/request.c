@@ -403,7 +403,8 @@ wait_and_copy(Request *request, BackgroundWorkerHandle *handle, Request *result)
 void
 request_require_home(void)
 {
-	if (request_is_preloaded() && get_database_oid(rotor_database, true) != MyDatabaseId)
+	if ((request_is_preloaded() || guc_database_was_chosen()) &&
+		get_database_oid(rotor_database, true) != MyDatabaseId)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("rotor's workers serve another database"),
 						errdetail("rotor.database is \"%s\", this database is \"%s\".",

@@ -4,10 +4,23 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "storage/lmgr.h"
 #include "transaction.h"
 #include "utils/snapmgr.h"
+
+/* DROP EXTENSION waits for us, and we for it, before either holds a lock that the other wants. */
+static void
+lock_extension(void)
+{
+	Oid extension = get_extension_oid("rotor", true);
+
+	if (OidIsValid(extension))
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+}
 
 bool
 transaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain, Failure *failure)
@@ -20,6 +33,7 @@ transaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain, Fail
 		/* now() is the time of the statement, and a worker has no statements but these. */
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		lock_extension();
 		SPI_connect();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		work(arg);

@@ -182,6 +182,46 @@ SELECT actor, event, secret, result, detail FROM rotor.audit_log WHERE event LIK
 -- Its rights do not reach further: the role itself stays out of his hands.
 SELECT t.may('t_manager', 'ALTER ROLE t_boss PASSWORD NULL') AS alter_role, t.may('t_manager', $$SELECT rotor.manage('t_mine')$$) AS other;
 
+-- Who may end the management may take it up again.
+SELECT t.may('t_manager', $$SELECT (rotor.unmanage('t_boss')).name, (rotor.restore('t_boss')).name$$) AS unmanage_restore,
+       t.may('t_creator', $$SELECT (rotor.unmanage('t_made')).name, (rotor.restore('t_made')).name$$) AS own;
+BEGIN;
+SELECT (rotor.unmanage('t_boss')).name;
+SELECT t.may('t_plain', $$SELECT rotor.restore('t_boss')$$) AS plain, t.may('t_creator', $$SELECT rotor.restore('t_boss')$$) AS creator;
+ROLLBACK;
+
+-- A right is the role's, not its name's: who comes after it under its name has none.
+CREATE ROLE t_gone;
+SELECT rotor.grant_access('t_boss', 't_gone', 'read');
+SELECT t.may('t_gone', $$SELECT rotor.get_secret('t_boss')$$) AS before;
+DROP OWNED BY t_gone;
+DROP ROLE t_gone;
+CREATE ROLE t_gone;
+GRANT USAGE ON SCHEMA rotor TO t_gone;
+GRANT EXECUTE ON FUNCTION rotor.get_secret(text, text) TO t_gone;
+SELECT t.may('t_gone', $$SELECT rotor.get_secret('t_boss')$$) AS after;
+DROP OWNED BY t_gone;
+DROP ROLE t_gone;
+
+-- The remedy that a refusal names can be run as it stands, whatever the names are.
+CREATE ROLE "t 100% ""odd"" 'ünd' \select" LOGIN;
+GRANT USAGE ON SCHEMA rotor TO "t 100% ""odd"" 'ünd' \select";
+GRANT EXECUTE ON FUNCTION rotor.get_secret(text, text) TO "t 100% ""odd"" 'ünd' \select";
+CREATE ROLE t_named LOGIN;
+SELECT name FROM rotor.manage($$it's "the" \secret%$$, 't_named');
+SELECT status FROM rotor.rotate($$it's "the" \secret%$$);
+SET ROLE "t 100% ""odd"" 'ünd' \select";
+SELECT rotor.get_secret($$it's "the" \secret%$$);
+SELECT substring(t.error('SELECT rotor.get_secret($$it''s "the" \secret%$$)') FROM 'call (rotor\.grant_access\(.*\))\.$') AS remedy \gset
+RESET ROLE;
+SELECT :remedy;
+SELECT t.may($$t 100% "odd" 'ünd' \select$$, 'SELECT rotor.get_secret($$it''s "the" \secret%$$)') AS granted;
+SELECT rotor.revoke_access($$it's "the" \secret%$$, quote_ident($$t 100% "odd" 'ünd' \select$$)::regrole, 'read');
+SELECT has_schema_privilege($$t 100% "odd" 'ünd' \select$$, 'rotor', 'USAGE') AS usage;
+SELECT actor, event, secret, detail ->> 'role' AS role FROM rotor.audit_log WHERE secret LIKE 'it''s%' AND event LIKE 'access%' ORDER BY id;
+SELECT (rotor.unmanage($$it's "the" \secret%$$)).name;
+DROP ROLE "t 100% ""odd"" 'ünd' \select", t_named;
+
 -- Membership: who inherits has the right, who does not must SET ROLE.
 CREATE ROLE t_member LOGIN INHERIT;
 CREATE ROLE t_noinherit LOGIN NOINHERIT;

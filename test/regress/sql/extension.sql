@@ -49,18 +49,19 @@ DROP DATABASE t_elsewhere;
 SELECT rotor.get_secret('t_ext') ->> 'version_id' AS version \gset
 CREATE DATABASE t_copy TEMPLATE contrib_regression;
 \c t_copy
-SELECT rotor.rotate('t_ext');
-:state
-SELECT t.may('postgres', $$SELECT rotor.rotate('t_first', wait => false)$$) AS queue, t.may('postgres', $$SELECT rotor.manage('postgres')$$) AS manage;
-SELECT * FROM rotor.run_due();
-:state
-SELECT check_name, status, hint FROM rotor.health() WHERE check_name = 'workers';
+SELECT t.error($$SELECT rotor.rotate('t_ext')$$) ~ '^55000 .*\mrotor\.database\M.*HINT' AS says_why;
+SELECT t.may('postgres', $$SELECT rotor.rotate('t_ext')$$) AS rotate, t.may('postgres', $$SELECT rotor.rotate('t_first', wait => false)$$) AS queue,
+       t.may('postgres', $$SELECT rotor.run_due()$$) AS run_due, t.may('postgres', $$SELECT rotor.rollback('t_first')$$) AS rollback,
+       t.may('postgres', $$SELECT rotor.manage('postgres')$$) AS manage;
+SELECT count(*) FROM rotor.health() WHERE check_name = 'workers' AND status = 'ok';
 \c contrib_regression
 DROP DATABASE t_copy;
 SELECT rotor.get_secret('t_ext') ->> 'version_id' = :'version' AS unchanged;
 :login
 
--- Dropped: it takes its schema with it, and no role's password.
+-- Dropped: it takes its schema with it, and no role's password. (Once no worker is looking for something to do.)
+\set rest 'SELECT t.wait_for($$NOT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type = ''rotor worker'' AND locktype = ''relation'')$$) AS at_rest;'
+:rest
 DROP EXTENSION rotor;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'rotor';
 SELECT rotor.rotate('t_ext');
@@ -108,6 +109,7 @@ SELECT rotor.get_secret('t_ext') ->> 'password' AS password \gset
 SELECT event FROM rotor.audit_log ORDER BY id;
 
 -- Dropped and made in one session once more: nothing of the former one is remembered.
+:rest
 DROP EXTENSION rotor;
 CREATE EXTENSION rotor;
 SELECT rotor.get_secret('t_ext');
@@ -116,6 +118,7 @@ SELECT name FROM rotor.manage('t_ext', policy => 'compat');
 SELECT status FROM rotor.rotate('t_ext');
 SELECT rotor.get_secret('t_ext') ->> 'password' ~ '^[-._~A-Za-z0-9]{32}$' AS compat;
 
+:rest
 DROP EXTENSION rotor;
 DROP SCHEMA t CASCADE;
 DROP ROLE t_ext, t_first;

@@ -64,6 +64,7 @@ SELECT rotor.rotate('');
 SELECT rotor.rotate('no such role');
 :state
 SELECT rotor.rotate('T_APP');
+SELECT t.error(format('SELECT rotor.rotate(%L)', repeat('t_app', 2000))) LIKE '42704 %' AS too_long, t.error(format('SELECT rotor.get_secret(%L)', repeat('x', 100000))) LIKE '42704 %' AS far_too_long;
 SELECT count(*) - :rotations AS more FROM rotor.rotations;
 
 -- The caller must have committed what a worker is to see.
@@ -125,6 +126,16 @@ SELECT t.error($$SELECT rotor.rotate('t_app')$$);
 ROLLBACK;
 SELECT count(*) - :rotations AS more FROM rotor.rotations WHERE secret = 't_app';
 SELECT status FROM rotor.rotate('t_app');
+
+-- Roles belong to the whole cluster: so does the lock, wherever it is held.
+\setenv PGUSER postgres
+\set ignored `psql -X -q -d postgres -c "SET application_name = 't_open'" -c "BEGIN" -c "COMMENT ON ROLE t_app IS 'held in another database'" -c "SELECT pg_sleep(600)" >/dev/null 2>&1 &`
+SELECT t.wait_for($$EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 't_open' AND query LIKE '%pg_sleep%')$$) AS held;
+SELECT t.error($$SELECT rotor.rotate('t_app')$$) LIKE '55P03 %' AS lock_not_available;
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 't_open';
+SELECT t.wait_for($$NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 't_open')$$) AS ended;
+SELECT status FROM rotor.rotate('t_app');
+\setenv PGUSER t_app
 
 -- Read-only transactions, the isolation levels, functions, savepoints.
 BEGIN READ ONLY;
