@@ -68,7 +68,7 @@ INSERT INTO rotor.policy (name, length, rotation_interval, terminate_sessions, d
     ('high', 64, '7 days', true, '64 characters of every class, rotated weekly, old sessions ended');
 INSERT INTO rotor.policy (name, exclude, description) VALUES
     ('compat', $$!"#$%&'()*+,/:;<=>?@[\]^`{|}$$,
-     'only symbols that stand unquoted in a URI, a connection string, a shell and an INI file: - . _ ~');
+     'only symbols that stand unquoted in a URI, a connection string and an INI file: - . _ ~');
 
 CREATE TABLE rotor.store (
     name        text COLLATE "C" PRIMARY KEY,
@@ -271,6 +271,8 @@ CREATE TABLE rotor.access_grant (
         CHECK (privilege IN ('read', 'rotate', 'manage')),
     granted_by text NOT NULL,
     granted_at timestamptz NOT NULL DEFAULT now(),
+    gave_usage boolean NOT NULL,
+    gave_execute boolean NOT NULL,
     PRIMARY KEY (secret_id, role_oid, privilege)
 );
 COMMENT ON TABLE rotor.access_grant IS 'rights on single secrets, given by grant_access()';
@@ -279,6 +281,8 @@ COMMENT ON COLUMN rotor.access_grant.role_oid IS 'who has the right';
 COMMENT ON COLUMN rotor.access_grant.privilege IS 'read, rotate or manage (which includes both)';
 COMMENT ON COLUMN rotor.access_grant.granted_by IS 'who gave it';
 COMMENT ON COLUMN rotor.access_grant.granted_at IS 'when';
+COMMENT ON COLUMN rotor.access_grant.gave_usage IS 'the role had no USAGE on the schema before: it goes with its last right';
+COMMENT ON COLUMN rotor.access_grant.gave_execute IS 'the role had no EXECUTE on the functions before: it goes with its last right of this kind';
 
 CREATE TABLE rotor.audit (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

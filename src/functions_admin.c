@@ -48,7 +48,6 @@ execute(const char *sql)
 		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(code));
 }
 
-/* GRANT or REVOKE: regrole's "type" must be named in full under our search_path, so must the role. */
 static void
 grant_execute(const char *functions, const char *role)
 {
@@ -116,31 +115,45 @@ rotor_grant_access(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* EXECUTE for the rights that the role still has on any secret, and no more. */
+/* One boolean out of the rights that the role still has. */
+static bool
+any_grant(Oid role, const char *condition)
+{
+	Oid types[] = {OIDOID};
+	Datum values[] = {ObjectIdGetDatum(role)};
+	bool null;
+
+	return DatumGetBool(catalog_datum(psprintf("SELECT EXISTS (SELECT FROM rotor.access_grant g "
+											   "WHERE g.role_oid = $1 AND %s)",
+											   condition),
+									  1, types, values, &null));
+}
+
+/* A right is gone: take back the EXECUTE and USAGE that came with it, as far as no other needs them. */
 static void
-regrant(Oid role)
+take_back(Oid role, Privilege privilege, bool gave_usage, bool gave_execute)
 {
 	const char *name = quote_identifier(GetUserNameFromId(role, false));
-	Oid types[] = {OIDOID, TEXTOID};
-	Datum values[2] = {ObjectIdGetDatum(role)};
-	bool any = false;
 
-	execute(psprintf("REVOKE EXECUTE ON FUNCTION " MANAGE_FUNCTIONS " FROM %s", name));
+	if (gave_execute &&
+		!any_grant(role, psprintf("g.privilege = '%s'", access_privilege_name(privilege))))
+		execute(psprintf("REVOKE EXECUTE ON FUNCTION %s FROM %s", functions_of[privilege], name));
+	/* Rights share functions. */
 	for (int i = 0; i < PRIVILEGE_COUNT; i++)
 	{
-		bool null;
-
-		values[1] = CStringGetTextDatum(access_privilege_name((Privilege) i));
-		if (DatumGetBool(catalog_datum("SELECT EXISTS (SELECT FROM rotor.access_grant "
-									   "WHERE role_oid = $1 AND privilege = $2)",
-									   2, types, values, &null)))
-		{
+		if (any_grant(role, psprintf("g.privilege = '%s'", access_privilege_name((Privilege) i))))
 			grant_execute(functions_of[i], name);
-			any = true;
-		}
 	}
-	if (!any)
+	if (gave_usage && !any_grant(role, "true"))
 		execute(psprintf("REVOKE USAGE ON SCHEMA rotor FROM %s", name));
+}
+
+static bool
+deleted_flag(int column)
+{
+	bool null;
+
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &null));
 }
 
 Datum
@@ -160,7 +173,7 @@ rotor_revoke_access(PG_FUNCTION_ARGS)
 	access_require(&actor, &secret, PRIVILEGE_MANAGE, "revoke_access");
 	access_enter(&scope);
 	if (change_grant("DELETE FROM rotor.access_grant WHERE secret_id = $1 AND role_oid = $2 "
-					 "AND privilege = $3 AND $4 IS NOT NULL",
+					 "AND privilege = $3 AND $4 IS NOT NULL RETURNING gave_usage, gave_execute",
 					 &secret, role, privilege, &actor) == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("role \"%s\" has no right \"%s\" on secret \"%s\"",
@@ -168,7 +181,7 @@ rotor_revoke_access(PG_FUNCTION_ARGS)
 							   access_privilege_name(privilege), name),
 						errhint("rotor.access_grant lists the rights on single secrets.")));
 	if (role_name != NULL)
-		regrant(role);
+		take_back(role, privilege, deleted_flag(1), deleted_flag(2));
 	audit_call(&actor, "access_revoked", name,
 			   grant_detail(role_name ? role_name : psprintf("%u", role),
 							access_privilege_name(privilege)));

@@ -258,6 +258,14 @@ check_rotations(const Findings *findings)
 				"SELECT count(*) FROM rotor.secret s WHERE s.deleted_at IS NULL AND NOT EXISTS "
 				"(SELECT FROM pg_catalog.pg_authid a WHERE a.oid = s.role_oid)",
 				"secrets without a role", "See rotor.secrets; rotor.unmanage() ends them.");
+	check_count(
+		findings, "other_cluster", "error",
+		psprintf("SELECT count(*) FROM rotor.secret WHERE deleted_at IS NULL "
+				 "AND system_identifier <> " INT64_FORMAT,
+				 (int64) GetSystemIdentifier()),
+		"secrets of another cluster, which are not rotated here",
+		"After pg_upgrade or a move, rotor.manage() binds each to the role of its name here; "
+		"in a clone of a cluster that goes on, leave them.");
 	check_count(findings, "changed_elsewhere", "warning",
 				"SELECT count(*) FROM rotor.coverage WHERE managed AND in_sync = false",
 				"managed roles without the verifier that rotor gave them",

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "catalog.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_type.h"
@@ -53,6 +54,36 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 	audit_call(actor, "policy_assigned", secret->name, manage_detail(policy, secret->username));
 }
 
+/*
+ * A secret of another cluster, after a restore or pg_upgrade: finds its role here by name, as the
+ * caller may, and binds the secret to it.
+ */
+static void
+resolve_anew(Secret *secret, const char *username, const Actor *actor)
+{
+	Oid types[] = {INT8OID, OIDOID, INT8OID, TEXTOID};
+	Datum values[4];
+
+	secret->role = get_role_oid(username, true);
+	if (!OidIsValid(secret->role))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", username),
+				 errdetail("Secret \"%s\" was made in another cluster.", secret->name),
+				 errhint("Create the role, or name another one in username.")));
+	access_require_role(actor, secret->role, username, "manage");
+	strlcpy(secret->username, username, sizeof(secret->username));
+	secret->system_identifier = GetSystemIdentifier();
+	values[0] = Int64GetDatum(secret->id);
+	values[1] = ObjectIdGetDatum(secret->role);
+	values[2] = Int64GetDatum((int64) secret->system_identifier);
+	values[3] = CStringGetTextDatum(username);
+	if (SPI_execute_with_args("UPDATE rotor.secret SET role_oid = $2, system_identifier = $3, "
+							  "username = $4 WHERE id = $1",
+							  4, types, values, NULL, false, 0) < 0)
+		elog(ERROR, "could not bind the secret");
+	audit_call(actor, "resolved", secret->name, manage_detail(secret->policy, username));
+}
+
 Datum
 rotor_manage(PG_FUNCTION_ARGS)
 {
@@ -70,7 +101,14 @@ rotor_manage(PG_FUNCTION_ARGS)
 
 	actor_current(&actor);
 	require_writable("rotor.manage()");
-	if (catalog_find_secret(name, &secret, NULL))
+	if (catalog_find_secret(name, &secret, NULL) &&
+		secret.system_identifier != GetSystemIdentifier())
+	{
+		access_enter(&scope);
+		resolve_anew(&secret, PG_ARGISNULL(1) ? secret.username : username, &actor);
+		change_policy(&secret, policy, &actor);
+	}
+	else if (catalog_find_secret(name, &secret, NULL))
 	{
 		access_require(&actor, &secret, PRIVILEGE_MANAGE, "manage");
 		if (!PG_ARGISNULL(1) && get_role_oid(username, true) != secret.role)
@@ -196,10 +234,11 @@ rotor_restore(PG_FUNCTION_ARGS)
 						errmsg("the role of secret \"%s\" is managed under another name", name),
 						errdetail("Its secret is \"%s\".", other.name),
 						errhint("Unmanage that one first.")));
-	access_require_role(&actor, role, name, "restore");
-	change_secret("UPDATE rotor.secret SET deleted_at = NULL WHERE id = $1", id);
-	secret.id = id;
+	secret = (Secret){.id = id, .role = role};
 	strlcpy(secret.name, name, sizeof(secret.name));
+	strlcpy(secret.username, GetUserNameFromId(role, false), sizeof(secret.username));
+	access_require(&actor, &secret, PRIVILEGE_MANAGE, "restore");
+	change_secret("UPDATE rotor.secret SET deleted_at = NULL WHERE id = $1", id);
 	PG_RETURN_DATUM(finish_managed(&secret, "restored", &actor, &scope));
 }
 

@@ -187,23 +187,31 @@ address_matches(const HbaRule *rule, const char *address, bool tls)
 }
 
 static HbaProof
-proof_of(const HbaRule *rule)
+proof_of_method(const char *method)
 {
 	static const char *const own[] = {"password", "md5", "scram-sha-256"};
 	static const char *const external[] = {"ldap", "pam", "radius", "bsd"};
 
 	for (size_t i = 0; i < lengthof(own); i++)
 	{
-		/* A line that wants a client certificate too cannot be passed with a password alone. */
-		if (strcmp(rule->method, own[i]) == 0)
-			return rule->client_certificate ? HBA_PROOF_NONE : HBA_PROOF_PASSWORD;
+		if (strcmp(method, own[i]) == 0)
+			return HBA_PROOF_PASSWORD;
 	}
 	for (size_t i = 0; i < lengthof(external); i++)
 	{
-		if (strcmp(rule->method, external[i]) == 0)
+		if (strcmp(method, external[i]) == 0)
 			return HBA_PROOF_EXTERNAL;
 	}
-	return strcmp(rule->method, "reject") == 0 ? HBA_PROOF_REJECT : HBA_PROOF_NONE;
+	return strcmp(method, "reject") == 0 ? HBA_PROOF_REJECT : HBA_PROOF_NONE;
+}
+
+/* A line that wants a client certificate too cannot be passed with a password alone. */
+static HbaProof
+proof_of(const HbaRule *rule)
+{
+	HbaProof proof = proof_of_method(rule->method);
+
+	return proof == HBA_PROOF_PASSWORD && rule->client_certificate ? HBA_PROOF_NONE : proof;
 }
 
 void
@@ -227,6 +235,8 @@ hba_ask(const char *address, bool tls, const char *dbname, const char *user, Hba
 			continue;
 		answer->proof = proof_of(rule);
 		strlcpy(answer->method, rule->method, sizeof(answer->method));
+		answer->wants_certificate =
+			rule->client_certificate && proof_of_method(rule->method) == HBA_PROOF_PASSWORD;
 		answer->line = rule->line;
 		strlcpy(answer->file, rule->file, sizeof(answer->file));
 		return;

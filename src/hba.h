@@ -23,7 +23,8 @@ typedef struct HbaAnswer
 {
 	HbaProof proof;
 	char method[32];
-	int line; /* 0: none matches */
+	bool wants_certificate; /* besides the password */
+	int line;				/* 0: none matches */
 	char file[MAXPGPATH];
 } HbaAnswer;
 

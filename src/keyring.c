@@ -131,7 +131,7 @@ run_key_command(const char *id, KeyText *text)
 	if (status != 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE),
 						errmsg("rotor.key_command gave no key for id \"%s\"", id),
-						errdetail_internal("%s", wait_result_to_str(status)),
+						errdetail_internal("The %s.", wait_result_to_str(status)),
 						errhint("Run it by hand as the server's operating system user.")));
 	pfree(command);
 }

@@ -299,8 +299,9 @@ require_usable(const Secret *secret)
 			 errmsg("secret \"%s\" belongs to another cluster", secret->name),
 			 errdetail("It was made in cluster " UINT64_FORMAT ", this one is " UINT64_FORMAT ".",
 					   secret->system_identifier, GetSystemIdentifier()),
-			 errhint("Call rotor.unmanage() and rotor.manage() to take the role of this cluster "
-					 "under management.")));
+			 errhint(
+				 "If this cluster is to rotate it, rotor.manage() binds it to the role of that name "
+				 "here.")));
 }
 
 /* What went wrong before a rotation was taken up again. */

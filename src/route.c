@@ -121,6 +121,22 @@ route_choose(const char *dbname, const char *user, Route *route)
 	}
 }
 
+/* Why an answer proves nothing, as the end of a sentence. */
+static const char *
+why(const HbaAnswer *answer)
+{
+	switch (answer->proof)
+	{
+		case HBA_PROOF_REJECT:
+			return "refuses the login";
+		case HBA_PROOF_EXTERNAL:
+			return "has the password checked elsewhere";
+		default:
+			return answer->wants_certificate ? "asks for a client certificate besides the password"
+											 : "asks for no password";
+	}
+}
+
 char *
 route_complaint(const Route *route)
 {
@@ -129,7 +145,5 @@ route_complaint(const Route *route)
 	if (answer->line == 0)
 		return psprintf("No line of \"%s\" lets the role in by \"%s\".", answer->file, route->host);
 	return psprintf("Line %d of \"%s\" (%s) %s.", answer->line, answer->file, answer->method,
-					answer->proof == HBA_PROOF_REJECT	  ? "refuses the login"
-					: answer->proof == HBA_PROOF_EXTERNAL ? "has the password checked elsewhere"
-														  : "asks for no password alone");
+					why(answer));
 }

@@ -162,7 +162,7 @@ ok(!$exists{$_}, "$_, which the pages call not there yet, is not there") for @an
 		'README: every setting of a policy');
 	for my $policy (column($plain, 'SELECT name FROM rotor.policy'))
 	{
-		like($page{'README.md'}, qr/`$policy` \(/, "README: the ready-made policy $policy");
+		ok($page{'README.md'} =~ /`$policy`\s+\(/, "README: the ready-made policy $policy");
 	}
 }
 
@@ -199,11 +199,11 @@ is_deeply([ sort map { code($_->[0]) } table('docs/protocol.md', 'outcome') ],
 	for my $room (grep { !/\.h$/ } @rooms)
 	{
 		my $pattern = $room =~ s/\.c$//r =~ s/\*/\\w*/gr;
-		like($makefile, qr{\bsrc/$pattern\.o\b}, "docs/architecture.md: room $room has a source");
+		ok($makefile =~ m{\bsrc/$pattern\.o\b}, "docs/architecture.md: room $room has a source");
 	}
 	for my $source (sort $makefile =~ m{\bcommon/(\w+)\.o\b}g)
 	{
-		like($page{'docs/architecture.md'}, qr/`$source`/, "docs/architecture.md: the room of common/$source.c");
+		ok($page{'docs/architecture.md'} =~ /`$source`/, "docs/architecture.md: the room of common/$source.c");
 	}
 }
 

@@ -53,7 +53,7 @@ SELECT t.error($$SELECT rotor.rotate('t_ext')$$) ~ '^55000 .*\mrotor\.database\M
 SELECT t.may('postgres', $$SELECT rotor.rotate('t_ext')$$) AS rotate, t.may('postgres', $$SELECT rotor.rotate('t_first', wait => false)$$) AS queue,
        t.may('postgres', $$SELECT rotor.run_due()$$) AS run_due, t.may('postgres', $$SELECT rotor.rollback('t_first')$$) AS rollback,
        t.may('postgres', $$SELECT rotor.manage('postgres')$$) AS manage;
-SELECT count(*) FROM rotor.health() WHERE check_name = 'workers' AND status = 'ok';
+SELECT t.error($$SELECT status FROM rotor.health()$$) LIKE '55000 %copy%HINT%' AS health_says_why;
 \c contrib_regression
 DROP DATABASE t_copy;
 SELECT rotor.get_secret('t_ext') ->> 'version_id' = :'version' AS unchanged;
