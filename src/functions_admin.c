@@ -104,9 +104,16 @@ rotor_grant_access(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role %u does not exist", role),
 						errhint("Name a role, for example 'app_user'::regrole.")));
 	access_enter(&scope);
+	/* What the role had before us, by somebody's own GRANT, is not ours to take back later. */
 	(void) change_grant(
-		"INSERT INTO rotor.access_grant (secret_id, role_oid, privilege, granted_by) "
-		"VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+		"INSERT INTO rotor.access_grant (secret_id, role_oid, privilege, granted_by, gave_usage, "
+		"gave_execute) SELECT $1, $2, $3, $4, NOT has_schema_privilege($2, 'rotor', 'USAGE') OR "
+		"EXISTS (SELECT FROM rotor.access_grant g WHERE g.role_oid = $2 AND g.gave_usage), "
+		"NOT has_function_privilege($2, CASE $3 WHEN 'read' THEN 'rotor.get_secret(text,text)' "
+		"WHEN 'rotate' THEN 'rotor.rotate(text,boolean,text,text,boolean)' "
+		"ELSE 'rotor.manage(text,text,text,text,text)' END, 'EXECUTE') OR "
+		"EXISTS (SELECT FROM rotor.access_grant g WHERE g.role_oid = $2 AND g.privilege = $3 "
+		"AND g.gave_execute) ON CONFLICT DO NOTHING",
 		&secret, role, privilege, &actor);
 	grant_execute(functions_of[privilege], quote_identifier(role_name));
 	audit_call(&actor, "access_granted", name,

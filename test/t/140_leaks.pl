@@ -148,6 +148,7 @@ sub collect_values
 	for my $row (split /\n/, sql($node, 'SELECT v.id, s.id, s.name FROM rotor.version v JOIN rotor.secret s ON s.id = v.secret_id WHERE s.deleted_at IS NULL'))
 	{
 		my ($version, $id, $secret) = split /\|/, $row, 3;
+		$secret =~ s/'/''/g;
 		$sql .= lines('BEGIN', "UPDATE rotor.version SET stage = NULL WHERE secret_id = $id", "UPDATE rotor.version SET stage = 'pending' WHERE id = '$version'",
 			"SELECT rotor.get_secret('$secret', 'pending') ->> 'password'", 'ROLLBACK', '');
 	}
