@@ -219,8 +219,8 @@ installcheck:
 
 endif
 
-# What the scripts need to know, by way of the environment.
-SCRIPT_ENV = PG_CONFIG='$(PG_CONFIG)' MAKE='$(MAKE)' OBJS='$(strip $(OBJS))' SQL_PARTS='$(strip $(SQL_PARTS))' \
+# Nothing under make -n, although these lines name $(MAKE); else what the scripts need to know.
+SCRIPT_ENV = $(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),: )PG_CONFIG='$(PG_CONFIG)' MAKE='$(MAKE)' OBJS='$(strip $(OBJS))' SQL_PARTS='$(strip $(SQL_PARTS))' \
 	REGRESS='$(strip $(REGRESS))' ISOLATION='$(strip $(ISOLATION))' TESTS='$(TESTS)' TAP='$(TAP)' \
 	LISTS_FROM='$(origin REGRESS) $(origin ISOLATION)'
 

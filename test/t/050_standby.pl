@@ -41,7 +41,7 @@ ok($password ne current_password($standby, 'app_user'), 'the standby gives anoth
 logs_in($standby, 'app_user', current_password($standby, 'app_user'), 'which logs in there');
 is_locked_out($standby, 'app_user', $password, 'and the former one no longer does');
 is(sql($standby, q{SELECT rotor.describe('app_user') IS NOT NULL}), 't', 'describe() works');
-like(sql($standby, q{SELECT rotor.connection_uri('app_user')}), qr{^postgresql://}, 'connection_uri() works');
+ok(sql($standby, q{SELECT rotor.connection_uri('app_user')}) =~ m{^postgresql://app_user:}, 'connection_uri() works');
 is(sql($standby, q{SELECT rotor.statistics() ->> 'successes'}), '3', 'statistics() works');
 is(sql($standby, q{SELECT secret FROM rotor.secrets}), 'app_user', 'views work');
 is(length sql($standby, 'SELECT rotor.generate_password()'), 32, 'generate_password() works');
