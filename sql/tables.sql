@@ -52,7 +52,7 @@ COMMENT ON COLUMN rotor.policy.require_each_type IS 'every class that may occur 
 COMMENT ON COLUMN rotor.policy.rotation_interval IS 'time between rotations, at least a minute; null: only when asked';
 COMMENT ON COLUMN rotor.policy.strategy IS 'staged: answers when the new password is proved, restores the old one if it is refused; immediate: answers when it is set, proves it afterwards';
 COMMENT ON COLUMN rotor.policy.verification IS 'login: the server must ask for the password and accept it; verifier: where pg_hba.conf asks for none, a check of the stored verifier suffices';
-COMMENT ON COLUMN rotor.policy.verify_query IS 'one SELECT that the rotated role must be able to run after its login; null: the login suffices';
+COMMENT ON COLUMN rotor.policy.verify_query IS 'one SELECT, run as the rotated role after its login; if it fails for good, the rotation succeeds with a note, for the password is proved; null: the login suffices';
 COMMENT ON COLUMN rotor.policy.verify_database IS 'database of the verification login; null: rotor''s own';
 COMMENT ON COLUMN rotor.policy.scram_iterations IS 'PBKDF2 rounds of the verifier, 1 to 10,000,000; null: the server''s default (4096, or scram_iterations from PostgreSQL 16 on)';
 COMMENT ON COLUMN rotor.policy.valid_until_margin IS 'sets VALID UNTIL to the next rotation plus this margin, so that a password dies if rotation ever stops; null: VALID UNTIL is left alone';
