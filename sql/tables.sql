@@ -272,7 +272,7 @@ CREATE TABLE rotor.access_grant (
     granted_by text NOT NULL,
     granted_at timestamptz NOT NULL DEFAULT now(),
     gave_usage boolean NOT NULL,
-    gave_execute boolean NOT NULL,
+    gave_execute text[] NOT NULL,
     PRIMARY KEY (secret_id, role_oid, privilege)
 );
 COMMENT ON TABLE rotor.access_grant IS 'rights on single secrets, given by grant_access()';
@@ -282,7 +282,7 @@ COMMENT ON COLUMN rotor.access_grant.privilege IS 'read, rotate or manage (which
 COMMENT ON COLUMN rotor.access_grant.granted_by IS 'who gave it';
 COMMENT ON COLUMN rotor.access_grant.granted_at IS 'when';
 COMMENT ON COLUMN rotor.access_grant.gave_usage IS 'the role had no USAGE on the schema before: it goes with its last right';
-COMMENT ON COLUMN rotor.access_grant.gave_execute IS 'the role had no EXECUTE on the functions before: it goes with its last right of this kind';
+COMMENT ON COLUMN rotor.access_grant.gave_execute IS 'the functions that the role had no EXECUTE on before: it goes with the last right that needs them';
 
 CREATE TABLE rotor.audit (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

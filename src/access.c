@@ -6,6 +6,7 @@
 #include "access.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog_read.h"
 #include "compat.h"
@@ -79,8 +80,12 @@ refuse(const Actor *actor, const char *event, const char *subject, const char *d
 bool
 access_may(const Actor *actor, const Secret *secret, Privilege privilege)
 {
-	return superuser_arg(actor->role) || access_may_set_password(actor->role, secret->role) ||
-		   catalog_has_grant(secret->id, actor->role, privilege_names[privilege]);
+	if (superuser_arg(actor->role))
+		return true;
+	/* Oids of another cluster's roles mean strangers here. */
+	return secret->system_identifier == GetSystemIdentifier() &&
+		   (access_may_set_password(actor->role, secret->role) ||
+			catalog_has_grant(secret->id, actor->role, privilege_names[privilege]));
 }
 
 void

@@ -12,6 +12,7 @@
 #include "keyring.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/json.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -21,16 +22,17 @@ ROTOR_FUNCTION(rotor_revoke_access);
 ROTOR_FUNCTION(rotor_rewrap_keys);
 ROTOR_FUNCTION(rotor_reset_statistics);
 
+/* Separated by semicolons: signatures hold commas. */
 #define READ_FUNCTIONS \
-	"rotor.get_secret(text, text), rotor.connection_uri(text, text), rotor.describe(text)"
-#define ROTATE_FUNCTIONS                                                       \
-	"rotor.rotate(text, boolean, text, text, boolean), rotor.rollback(text), " \
-	"rotor.cancel(uuid), rotor.requeue(uuid), rotor.describe(text)"
-#define MANAGE_FUNCTIONS                                                                  \
-	READ_FUNCTIONS ", " ROTATE_FUNCTIONS ", rotor.manage(text, text, text, text, text), " \
-				   "rotor.unmanage(text), rotor.restore(text), rotor.enable(text), "      \
-				   "rotor.disable(text), rotor.grant_access(text, regrole, text), "       \
-				   "rotor.revoke_access(text, regrole, text)"
+	"rotor.get_secret(text,text);rotor.connection_uri(text,text);rotor.describe(text)"
+#define ROTATE_FUNCTIONS                                                                    \
+	"rotor.rotate(text,boolean,text,text,boolean);rotor.rollback(text);rotor.cancel(uuid);" \
+	"rotor.requeue(uuid);rotor.describe(text)"
+#define MANAGE_FUNCTIONS                                                                \
+	"rotor.get_secret(text,text);rotor.connection_uri(text,text);" ROTATE_FUNCTIONS     \
+	";rotor.manage(text,text,text,text,text);rotor.unmanage(text);rotor.restore(text);" \
+	"rotor.enable(text);rotor.disable(text);rotor.grant_access(text,regrole,text);"     \
+	"rotor.revoke_access(text,regrole,text)"
 
 /* What EXECUTE goes with a right. */
 static const char *const functions_of[PRIVILEGE_COUNT] = {
@@ -48,11 +50,28 @@ execute(const char *sql)
 		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(code));
 }
 
+/* GRANT ... TO or REVOKE ... FROM on the functions in a list with semicolons; nothing for an empty one. */
 static void
-grant_execute(const char *functions, const char *role)
+change_execute(const char *before, const char *functions, const char *after, const char *role)
 {
-	execute(psprintf("GRANT USAGE ON SCHEMA rotor TO %s", role));
-	execute(psprintf("GRANT EXECUTE ON FUNCTION %s TO %s", functions, role));
+	char *list = pstrdup(functions);
+	StringInfoData sql;
+
+	if (list[0] == '\0')
+		return;
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "%s EXECUTE ON FUNCTION ", before);
+	for (char *name = list; name != NULL;)
+	{
+		char *end = strchr(name, ';');
+
+		if (end != NULL)
+			*end++ = '\0';
+		appendStringInfo(&sql, "%s%s", name, end ? ", " : "");
+		name = end;
+	}
+	appendStringInfo(&sql, " %s %s", after, role);
+	execute(sql.data);
 }
 
 static char *
@@ -74,12 +93,13 @@ static uint64
 change_grant(const char *sql, const Secret *secret, Oid role, Privilege privilege,
 			 const Actor *actor)
 {
-	Oid types[] = {INT8OID, OIDOID, TEXTOID, TEXTOID};
+	Oid types[] = {INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum values[] = {Int64GetDatum(secret->id), ObjectIdGetDatum(role),
 					  CStringGetTextDatum(access_privilege_name(privilege)),
-					  CStringGetTextDatum(actor->name)};
+					  CStringGetTextDatum(actor->name),
+					  CStringGetTextDatum(functions_of[privilege])};
 
-	if (SPI_execute_with_args(sql, 4, types, values, NULL, false, 0) < 0)
+	if (SPI_execute_with_args(sql, 5, types, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not run \"%s\"", sql);
 	return SPI_processed;
 }
@@ -109,58 +129,58 @@ rotor_grant_access(PG_FUNCTION_ARGS)
 		"INSERT INTO rotor.access_grant (secret_id, role_oid, privilege, granted_by, gave_usage, "
 		"gave_execute) SELECT $1, $2, $3, $4, NOT has_schema_privilege($2, 'rotor', 'USAGE') OR "
 		"EXISTS (SELECT FROM rotor.access_grant g WHERE g.role_oid = $2 AND g.gave_usage), "
-		"NOT has_function_privilege($2, CASE $3 WHEN 'read' THEN 'rotor.get_secret(text,text)' "
-		"WHEN 'rotate' THEN 'rotor.rotate(text,boolean,text,text,boolean)' "
-		"ELSE 'rotor.manage(text,text,text,text,text)' END, 'EXECUTE') OR "
-		"EXISTS (SELECT FROM rotor.access_grant g WHERE g.role_oid = $2 AND g.privilege = $3 "
-		"AND g.gave_execute) ON CONFLICT DO NOTHING",
+		"ARRAY(SELECT f FROM unnest(string_to_array($5, ';')) f "
+		"WHERE NOT has_function_privilege($2, f, 'EXECUTE') OR EXISTS (SELECT FROM "
+		"rotor.access_grant g WHERE g.role_oid = $2 AND f = ANY (g.gave_execute))) "
+		"ON CONFLICT DO NOTHING",
 		&secret, role, privilege, &actor);
-	grant_execute(functions_of[privilege], quote_identifier(role_name));
+	execute(psprintf("GRANT USAGE ON SCHEMA rotor TO %s", quote_identifier(role_name)));
+	change_execute("GRANT", functions_of[privilege], "TO", quote_identifier(role_name));
 	audit_call(&actor, "access_granted", name,
 			   grant_detail(role_name, access_privilege_name(privilege)));
 	access_leave(&scope);
 	PG_RETURN_VOID();
 }
 
-/* One boolean out of the rights that the role still has. */
-static bool
-any_grant(Oid role, const char *condition)
+/* What a right gave, as far as none that is left gave it too: one column of the answer as text. */
+static char *
+given_only_by(const char *query, Oid role, Datum gave, Oid gave_type)
 {
-	Oid types[] = {OIDOID};
-	Datum values[] = {ObjectIdGetDatum(role)};
+	Oid types[] = {OIDOID, gave_type};
+	Datum values[] = {ObjectIdGetDatum(role), gave};
 	bool null;
+	Datum value = catalog_datum(query, 2, types, values, &null);
 
-	return DatumGetBool(catalog_datum(psprintf("SELECT EXISTS (SELECT FROM rotor.access_grant g "
-											   "WHERE g.role_oid = $1 AND %s)",
-											   condition),
-									  1, types, values, &null));
+	return null ? "" : TextDatumGetCString(value);
 }
 
-/* A right is gone: take back the EXECUTE and USAGE that came with it, as far as no other needs them. */
+/* A right is gone: take back what came with it, as far as no other needs it. */
 static void
-take_back(Oid role, Privilege privilege, bool gave_usage, bool gave_execute)
+take_back(Oid role, Datum gave_usage, Datum gave_execute)
 {
 	const char *name = quote_identifier(GetUserNameFromId(role, false));
+	char *functions =
+		given_only_by("SELECT string_agg(f, ';') FROM unnest($2) f WHERE NOT EXISTS (SELECT FROM "
+					  "rotor.access_grant g WHERE g.role_oid = $1 AND f = ANY (g.gave_execute))",
+					  role, gave_execute, TEXTARRAYOID);
+	char *usage = given_only_by("SELECT 'USAGE' WHERE $2 AND NOT EXISTS (SELECT FROM "
+								"rotor.access_grant g WHERE g.role_oid = $1)",
+								role, gave_usage, BOOLOID);
 
-	if (gave_execute &&
-		!any_grant(role, psprintf("g.privilege = '%s'", access_privilege_name(privilege))))
-		execute(psprintf("REVOKE EXECUTE ON FUNCTION %s FROM %s", functions_of[privilege], name));
-	/* Rights share functions. */
-	for (int i = 0; i < PRIVILEGE_COUNT; i++)
-	{
-		if (any_grant(role, psprintf("g.privilege = '%s'", access_privilege_name((Privilege) i))))
-			grant_execute(functions_of[i], name);
-	}
-	if (gave_usage && !any_grant(role, "true"))
+	change_execute("REVOKE", functions, "FROM", name);
+	if (usage[0] != '\0')
 		execute(psprintf("REVOKE USAGE ON SCHEMA rotor FROM %s", name));
 }
 
-static bool
-deleted_flag(int column)
+/* A column of the row that was deleted; SPI's next statement takes it away. */
+static Datum
+deleted(int number)
 {
+	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc, number - 1);
 	bool null;
 
-	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &null));
+	return datumCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number, &null),
+					 attribute->attbyval, attribute->attlen);
 }
 
 Datum
@@ -179,16 +199,17 @@ rotor_revoke_access(PG_FUNCTION_ARGS)
 	require_secret(name, &secret, NULL);
 	access_require(&actor, &secret, PRIVILEGE_MANAGE, "revoke_access");
 	access_enter(&scope);
-	if (change_grant("DELETE FROM rotor.access_grant WHERE secret_id = $1 AND role_oid = $2 "
-					 "AND privilege = $3 AND $4 IS NOT NULL RETURNING gave_usage, gave_execute",
-					 &secret, role, privilege, &actor) == 0)
+	if (change_grant(
+			"DELETE FROM rotor.access_grant WHERE secret_id = $1 AND role_oid = $2 "
+			"AND privilege = $3 AND $4 || $5 IS NOT NULL RETURNING gave_usage, gave_execute",
+			&secret, role, privilege, &actor) == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("role \"%s\" has no right \"%s\" on secret \"%s\"",
 							   role_name ? role_name : psprintf("%u", role),
 							   access_privilege_name(privilege), name),
 						errhint("rotor.access_grant lists the rights on single secrets.")));
 	if (role_name != NULL)
-		take_back(role, privilege, deleted_flag(1), deleted_flag(2));
+		take_back(role, deleted(1), deleted(2));
 	audit_call(&actor, "access_revoked", name,
 			   grant_detail(role_name ? role_name : psprintf("%u", role),
 							access_privilege_name(privilege)));

@@ -55,8 +55,8 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 }
 
 /*
- * A secret of another cluster, after a restore or pg_upgrade: finds its role here by name, as the
- * caller may, and binds the secret to it.
+ * A secret of another cluster, after a restore or pg_upgrade: finds its role here by name and binds
+ * the secret to it. Only superusers come here.
  */
 static void
 resolve_anew(Secret *secret, const char *username, const Actor *actor)
@@ -70,7 +70,6 @@ resolve_anew(Secret *secret, const char *username, const Actor *actor)
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", username),
 				 errdetail("Secret \"%s\" was made in another cluster.", secret->name),
 				 errhint("Create the role, or name another one in username.")));
-	access_require_role(actor, secret->role, username, "manage");
 	strlcpy(secret->username, username, sizeof(secret->username));
 	secret->system_identifier = GetSystemIdentifier();
 	values[0] = Int64GetDatum(secret->id);
@@ -104,6 +103,7 @@ rotor_manage(PG_FUNCTION_ARGS)
 	if (catalog_find_secret(name, &secret, NULL) &&
 		secret.system_identifier != GetSystemIdentifier())
 	{
+		access_require(&actor, &secret, PRIVILEGE_MANAGE, "manage");
 		access_enter(&scope);
 		resolve_anew(&secret, PG_ARGISNULL(1) ? secret.username : username, &actor);
 		change_policy(&secret, policy, &actor);
@@ -234,7 +234,7 @@ rotor_restore(PG_FUNCTION_ARGS)
 						errmsg("the role of secret \"%s\" is managed under another name", name),
 						errdetail("Its secret is \"%s\".", other.name),
 						errhint("Unmanage that one first.")));
-	secret = (Secret){.id = id, .role = role};
+	secret = (Secret){.id = id, .role = role, .system_identifier = GetSystemIdentifier()};
 	strlcpy(secret.name, name, sizeof(secret.name));
 	strlcpy(secret.username, GetUserNameFromId(role, false), sizeof(secret.username));
 	access_require(&actor, &secret, PRIVILEGE_MANAGE, "restore");

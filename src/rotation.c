@@ -63,6 +63,8 @@ job_transaction(Job *job, void (*work)(Job *job, void *arg), void *arg)
 
 	if (transaction_run(do_work, &all, &job->value, &job->failure))
 		return true;
+	if (job->locked)
+		job->locked = role_lock(job->order->role, false);
 	if (job->failure.sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
 		failure_set(&job->failure, ERRCODE_LOCK_NOT_AVAILABLE,
 					"the role, or a row that its rotation needs, is locked",
@@ -318,7 +320,7 @@ recall_failure(Job *job)
 
 /* Locks the role and finds out where to begin. */
 static void
-prepare(Job *job, void *locked)
+prepare(Job *job, void *arg)
 {
 	const RotationOrder *order = job->order;
 	int64 secret_id = order->secret_id;
@@ -327,9 +329,9 @@ prepare(Job *job, void *locked)
 	SealedValue value;
 	Secret found;
 
-	if (!lock_role_for(job))
+	job->locked = lock_role_for(job);
+	if (!job->locked)
 		return;
-	*(bool *) locked = true;
 	/* What happened while we waited must be seen. */
 	PopActiveSnapshot();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -466,6 +468,8 @@ do_step(Job *job)
 		INSTR_TIME_SET_CURRENT(start);
 		job->test_outcome = step_test(job);
 		job->test_ms = ms_since(start);
+		if (!job->locked)
+			return false;
 		if (job->test_outcome != FSM_OUTCOME_OK)
 			log_failure(job);
 	}
@@ -481,6 +485,8 @@ do_step(Job *job)
 	job->row = before;
 	outcome = outcome_of_sqlstate(job->failure.sqlstate);
 	log_failure(job);
+	if (!job->locked)
+		return false;
 	if (!job_transaction(job, record_failure, &outcome))
 	{
 		/* Not even that: the row stands as it did, and the next turn takes it up from there. */
@@ -521,7 +527,6 @@ rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate, RotationSetCall
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context =
 		AllocSetContextCreate(TopMemoryContext, "rotor rotation", ALLOCSET_DEFAULT_SIZES);
-	bool locked = false;
 	Job *job;
 
 	memset(answer, 0, sizeof(*answer));
@@ -534,7 +539,7 @@ rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate, RotationSetCall
 	job->sessions_ended = -1;
 	PG_TRY();
 	{
-		if (!job_transaction(job, prepare, &locked))
+		if (!job_transaction(job, prepare, NULL))
 		{
 			answer->ran = false;
 			answer->failure = job->failure;
@@ -552,7 +557,7 @@ rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate, RotationSetCall
 	PG_FINALLY();
 	{
 		secret_wipe(&job->value, sizeof(job->value));
-		if (locked)
+		if (job->locked)
 			role_unlock(order->role);
 		MemoryContextSwitchTo(caller);
 		MemoryContextDelete(context);

@@ -24,6 +24,7 @@ typedef struct Job
 	pg_atomic_uint32 *gate; /* NULL: cannot be cancelled by its caller */
 	RotationAnswer *answer;
 	MemoryContext context; /* lives as long as the job */
+	bool locked;		   /* the role's lock is ours */
 	bool enrol;			   /* the secret is to be made by step create */
 	bool exists;		   /* the rotation has a row */
 	Secret secret;
@@ -65,7 +66,9 @@ extern FsmOutcome outcome_of_sqlstate(int sqlstate);
 
 /*
  * Runs work in a transaction of its own, as superuser, within SPI. False, with job->failure filled
- * and everything undone, if it raises an error.
+ * and everything undone, if it raises an error. An abort takes session locks with it, the role's
+ * too: it is taken again at once, and if somebody was quicker, job->locked tells that the rotation
+ * is theirs now.
  */
 extern bool job_transaction(Job *job, void (*work)(Job *job, void *arg), void *arg);
 

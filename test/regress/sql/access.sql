@@ -217,10 +217,22 @@ RESET ROLE;
 SELECT :remedy;
 SELECT t.may($$t 100% "odd" 'ünd' \select$$, 'SELECT rotor.get_secret($$it''s "the" \secret%$$)') AS granted;
 SELECT rotor.revoke_access($$it's "the" \secret%$$, quote_ident($$t 100% "odd" 'ünd' \select$$)::regrole, 'read');
-SELECT has_schema_privilege($$t 100% "odd" 'ünd' \select$$, 'rotor', 'USAGE') AS usage;
+-- It takes back what grant_access() gave, and leaves what was granted by hand before.
+SELECT has_schema_privilege(r, 'rotor', 'USAGE') AS usage, has_function_privilege(r, 'rotor.get_secret(text, text)', 'EXECUTE') AS by_hand,
+       has_function_privilege(r, 'rotor.connection_uri(text, text)', 'EXECUTE') AS given FROM (VALUES ($$t 100% "odd" 'ünd' \select$$)) v (r);
 SELECT actor, event, secret, detail ->> 'role' AS role FROM rotor.audit_log WHERE secret LIKE 'it''s%' AND event LIKE 'access%' ORDER BY id;
 SELECT (rotor.unmanage($$it's "the" \secret%$$)).name;
+DROP OWNED BY "t 100% ""odd"" 'ünd' \select";
 DROP ROLE "t 100% ""odd"" 'ünd' \select", t_named;
+
+-- A secret of another cluster (after pg_upgrade) has no role here until a superuser has bound it anew.
+BEGIN;
+UPDATE rotor.secret SET system_identifier = 1 WHERE name IN ('t_boss', 't_mine') AND deleted_at IS NULL;
+SELECT call, caller, t.may(caller, statement) AS outcome
+FROM (VALUES (1, 'bind to himself', 'SELECT rotor.manage(''t_boss'', current_user::text)'), (2, 'bind', 'SELECT rotor.manage(''t_boss'')')) c (n, call, statement),
+     (VALUES ('t_manager'), ('t_mine'), ('t_plain')) r (caller) ORDER BY n, caller;
+SELECT t.error($$SELECT rotor.manage('t_boss', 't_made')$$);
+ROLLBACK;
 
 -- Membership: who inherits has the right, who does not must SET ROLE.
 CREATE ROLE t_member LOGIN INHERIT;
