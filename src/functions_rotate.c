@@ -293,6 +293,7 @@ rotor_rotate(PG_FUNCTION_ARGS)
 		order.secret_id = secret.id;
 	}
 	(void) catalog_load_secret(order.secret_id, &secret, &policy, CurrentMemoryContext);
+	rotation_require_usable(&secret);
 	id = rotation_queue(&order, &secret, &policy);
 	row = rotation_datum(&id);
 	access_leave(&scope);

@@ -287,8 +287,8 @@ prepare_enrolment(Job *job)
 	job->secret.system_identifier = GetSystemIdentifier();
 }
 
-static void
-require_usable(const Secret *secret)
+void
+rotation_require_usable(const Secret *secret)
 {
 	if (secret->deleted)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -354,7 +354,7 @@ prepare(Job *job, void *arg)
 			job->exists = catalog_load_rotation(&active, &job->row, job->context);
 			recall_failure(job);
 		}
-		require_usable(&job->secret);
+		rotation_require_usable(&job->secret);
 	}
 	if (order->scheduled && !(job->exists ? job->row.due : job->secret.due))
 		return;
@@ -636,7 +636,7 @@ rotation_requeue(RotationRow *row, const Secret *secret, const Policy *policy, c
 						errmsg("the rotation is not a dead letter"),
 						errdetail("Its status is %s.", fsm_status_name(row->status)),
 						errhint("rotor.dead_letter lists what can be requeued.")));
-	require_usable(secret);
+	rotation_require_usable(secret);
 	if (catalog_active_rotation(row->secret_id, &active))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
 						errhint("Wait until it has ended; rotor.rotations shows it.")));

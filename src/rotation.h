@@ -63,6 +63,9 @@ typedef void (*RotationSetCallback)(const RotationAnswer *answer, void *arg);
 extern void rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate,
 						 RotationSetCallback on_set, void *arg, RotationAnswer *answer);
 
+/* Raises 42704 if the secret is no longer managed, 55000 if it belongs to another cluster. */
+extern void rotation_require_usable(const Secret *secret);
+
 /*
  * Queues order in the present transaction (superuser, in SPI) for the worker to find; returns the
  * new rotation's uuid. 55006 if the secret has one that is not over.

@@ -4,7 +4,7 @@
 
 use strict;
 use warnings;
-use File::Find ();
+use IPC::Run ();
 use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -97,41 +97,34 @@ sub forms_of
 	return keys %forms;
 }
 
-sub pattern_of
+# In how many lines of files, or of all files in folders, one of the values is to be found, in whatever form. The forms reach
+# grep by a pipe, so that they are written nowhere.
+sub findings
 {
-	my (@values) = @_;
-	my $all = join '|', map { quotemeta } sort { length $b <=> length $a || $a cmp $b } map { forms_of($_) } @values;
-	return qr/$all/;
+	my ($wanted, @paths) = @_;
+	my $forms = join '', map { "$_\n" } grep { length >= 8 } map { forms_of($_) } @$wanted;
+	my ($out, $err) = ('', '');
+	local $ENV{LC_ALL} = 'C';
+
+	# Files come and go while a server runs: -s.
+	IPC::Run::run([ 'grep', '-rashcFf', '-', grep { -e } @paths ], '<', \$forms, '>', \$out, '2>', \$err);
+	die "grep: $err" if $err ne '' || $? >> 8 > 2;
+	my $sum = 0;
+	$sum += $_ for split /\n/, $out;
+	return $sum;
 }
 
-# How often the pattern is in a text, or in all files of folders.
-sub occurrences
-{
-	my ($pattern, $text) = @_;
-	my $count = () = $text =~ /$pattern/g;
-	return $count;
-}
+my $texts = 0;
 
-sub occurrences_in_files
+sub findings_in_text
 {
-	my ($pattern, @paths) = @_;
-	my ($count, @files) = (0);
+	my ($wanted, $text) = @_;
+	our $folder //= PostgreSQL::Test::Utils::tempdir('texts');
+	my $file = "$folder/" . $texts++;
 
-	File::Find::find({ no_chdir => 1, wanted => sub { push @files, $_ if -f $_ } }, grep { -e } @paths);
-	for my $file (@files)
-	{
-		# Files come and go while a server runs.
-		open(my $handle, '<:raw', $file) or next;
-		my $rest = '';
-		while (read $handle, my $block, 4 << 20)
-		{
-			$block = $rest . $block;
-			$count++ while $block =~ /$pattern/g;
-			$rest = substr $block, -512 if length $block > 512;
-			$rest = '' if $rest =~ /$pattern/;
-		}
-		close $handle;
-	}
+	append_to_file($file, $text);
+	my $count = findings($wanted, $file);
+	unlink $file;
 	return $count;
 }
 
@@ -451,9 +444,8 @@ sub plant
 sub search
 {
 	my ($name) = @_;
-	my $seen = 0;
-	my $pattern = pattern_of(keys %values);
-	my $planted = pattern_of($control);
+	my @wanted  = keys %values;
+	my @planted = ($control);
 	my $tables  = '';
 
 	sql($node, 'CHECKPOINT');
@@ -479,6 +471,7 @@ sub search
 		'WAL'              => [ $node->data_dir . '/pg_wal' ],
 		'heap files'       => [ map { $node->data_dir . "/$_" } qw(base global) ],
 		'the rest of the data directory' => [ grep { !/\/(base|global|pg_wal)$/ } glob $node->data_dir . '/*' ],
+		"the test's own log" => [ $PostgreSQL::Test::Utils::log_path ],
 		'temporary files'  => [ $ENV{TMPDIR} // '/tmp/nowhere' ]);
 	my %can_fail = map { $_ => 1 } "the server's log", 'WAL', 'heap files', 'the rest of the data directory', 'pg_dumpall', 'pg_dump -Fp',
 	  'rotor.* tables and views', 'logical decoding', 'pg_stat_activity, with the planted value', 'pg_stat_statements, with the planted value';
@@ -486,13 +479,13 @@ sub search
 	cmp_ok(scalar(keys %values), '>=', 10, "$name: " . keys(%values) . ' values are searched for');
 	for my $where (sort keys %texts)
 	{
-		is(occurrences($pattern, $texts{$where}), 0, "$name: no value in $where");
-		cmp_ok(occurrences($planted, $texts{$where}), '>', 0, "$name: the planted value is found in $where") if delete $can_fail{$where};
+		is(findings_in_text(\@wanted, $texts{$where}), 0, "$name: no value in $where");
+		cmp_ok(findings_in_text(\@planted, $texts{$where}), '>', 0, "$name: the planted value is found in $where") if delete $can_fail{$where};
 	}
 	for my $where (sort keys %files)
 	{
-		is(occurrences_in_files($pattern, @{ $files{$where} }), 0, "$name: no value in $where");
-		cmp_ok(occurrences_in_files($planted, @{ $files{$where} }), '>', 0, "$name: the planted value is found in $where") if delete $can_fail{$where};
+		is(findings(\@wanted, @{ $files{$where} }), 0, "$name: no value in $where");
+		cmp_ok(findings(\@planted, @{ $files{$where} }), '>', 0, "$name: the planted value is found in $where") if delete $can_fail{$where};
 	}
 	is(join(', ', sort keys %can_fail), '', "$name: every search that can be proved was proved");
 }
@@ -500,8 +493,7 @@ sub search
 # The search itself finds each form.
 sub search_finds
 {
-	my $value   = q{aB3'x"9\\Lm%zq~7 Klq0vT_w-R5}; 
-	my $pattern = pattern_of($value);
+	my $value = q{aB3'x"9\\Lm%zq~7 Klq0vT_w-R5};
 	(my $quoted = $value) =~ s/'/''/g;
 	(my $percent = $value) =~ s/([^A-Za-z0-9._~-])/sprintf '%%%02X', ord $1/ge;
 	my %written = (
@@ -509,8 +501,8 @@ sub search_finds
 		percent => "postgresql://u:$percent\@h", reversed => scalar reverse($value), json => '"' . $value =~ s/(["\\])/\\$1/gr . '"',
 		(map { +"base64 at $_" => encode_base64(('y' x $_) . $value . 'zz', '') } 0 .. 2));
 
-	cmp_ok(occurrences($pattern, "before $written{$_} behind"), '>', 0, "the search finds a value that is written $_") for sort keys %written;
-	is(occurrences($pattern, join ' ', map { "$_" } 1 .. 10000), 0, 'and nothing where nothing is');
+	cmp_ok(findings_in_text([$value], "before $written{$_} behind"), '>', 0, "the search finds a value that is written $_") for sort keys %written;
+	is(findings_in_text([$value], join ' ', map { "$_" } 1 .. 10000), 0, 'and nothing where nothing is');
 }
 
 #---------------------------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ rotor.lock_timeout = '10min'
 rotor.connect_timeout = '10min'
 rotor.poll_interval = '500ms'
 rotor.workers = 2
+wal_level = replica
+max_wal_senders = 2
 CONF
 
 my ($node, $gate, $preload);
@@ -396,6 +398,40 @@ sub login_that_hangs
 	};
 }
 
+# A commit that waits for a synchronous standby which is not there: nobody sees it, and it does not hold up a shutdown.
+sub missing_standby
+{
+	subtest 'the commit of step set waits for a synchronous standby that is missing' => sub {
+		my $role = 'waiting_user';
+
+		sql($node, "CREATE ROLE $role LOGIN");
+		rotate_ok($node, $role, 'given a managed role');
+		my $former = current_password($node, $role);
+		my $holder = holder($node, "SELECT 1 FROM pg_authid WHERE rolname = '$role' FOR UPDATE");
+		my $call   = start_call($node, "SELECT status FROM rotor.rotate('$role')");
+		my $worker = wait_for_worker($node, $role);
+		waits_for_lock($node, $worker);
+		set_conf($node, 'synchronous_standby_names' => 'missing');
+		let_go($holder);
+		ok( poll_until(sub { sql($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $worker AND wait_event = 'SyncRep'") eq '1' }),
+			'the worker waits for the standby');
+		current_logs_in($node, $role, 'I1: while it waits, the version labelled current logs in');
+		is(current_password($node, $role) eq $former ? 'former' : 'new', 'former', 'which is the former one');
+		my $start = time;
+		$node->stop('fast');
+		cmp_ok(time - $start, '<', 30, 'it does not hold up the shutdown');
+		ok(!end_call($call)->{ok}, 'the caller is not told of a success');
+		$node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
+		$node->start;
+		current_logs_in($node, $role, 'I1: after the restart too');
+		sql($node, 'SELECT * FROM rotor.run_due()') unless $preload;
+		ok(poll_until(sub { active_rotations($node, $role) eq '0' }), 'the rotation comes to its end');
+		is(last_rotation($node, $role, 'status'), 'success', 'which is a success');
+		is_locked_out($node, $role, $former, 'the former password logs in no more');
+		assert_invariants($node, $role, 'at the end');
+	};
+}
+
 # Blind shots: a client reads and logs in without a pause while workers are killed at moments nobody has chosen.
 sub blind_shots
 {
@@ -443,6 +479,7 @@ sub run
 	queued_rotation();
 	immediate_rotation();
 	login_that_hangs();
+	missing_standby();
 	blind_shots();
 	no_crash_in($node);
 	stop_listener($gate);
