@@ -39,6 +39,7 @@ OBJS = \
 	src/request.o \
 	src/role.o \
 	src/rotation.o \
+	src/rotation_state.o \
 	src/rotation_steps.o \
 	src/rotor.o \
 	src/route.o \

@@ -1,15 +1,14 @@
 /*
  * rotation.c - see rotation.h. What runs when; rotation_steps.c has what a step does.
  *
- * Three commits in the good case: create; set; test and finish. job_advance() is the one function
- * that changes a rotation's state, and it writes the audit row in the same transaction.
+ * Three commits in the good case: create; set; test and finish. rotation_state.c has the one function
+ * that changes a rotation's state.
  */
 #include "postgres.h"
 
 #include "catalog_read.h"
 #include "compat.h"
 #include "guc.h"
-#include "lib/stringinfo.h"
 #include "manage.h"
 #include "portability/instr_time.h"
 #include "random.h"
@@ -17,10 +16,8 @@
 #include "role.h"
 #include "rotation.h"
 #include "rotation_job.h"
-#include "schedule.h"
 #include "transaction.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -100,118 +97,6 @@ outcome_of_sqlstate(int sqlstate)
 		default:
 			return FSM_OUTCOME_PERMANENT;
 	}
-}
-
-static void
-append_field(StringInfo json, const char *key, const char *value)
-{
-	if (value == NULL || value[0] == '\0')
-		return;
-	appendStringInfo(json, "%s\"%s\":", json->len > 1 ? "," : "", key);
-	escape_json(json, value);
-}
-
-/* What the audit row says beyond its columns; NULL if nothing. */
-static char *
-audit_detail(const Job *job, FsmOutcome outcome, FsmStep step)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	if (outcome != FSM_OUTCOME_OK)
-	{
-		append_field(&json, "sqlstate",
-					 job->failure.sqlstate ? unpack_sql_state(job->failure.sqlstate) : NULL);
-		append_field(&json, "message", job->failure.message);
-		append_field(&json, "detail", job->failure.detail);
-	}
-	append_field(&json, "reason", step == FSM_STEP_CREATE ? job->row.reason : NULL);
-	if (step == FSM_STEP_FINISH && job->sessions_ended >= 0)
-		append_field(&json, "sessions_ended", psprintf("%d", job->sessions_ended));
-	appendStringInfoChar(&json, '}');
-	return json.len > 2 ? json.data : NULL;
-}
-
-static void
-audit_step(Job *job, const FsmTransition *transition, FsmOutcome outcome, double ms)
-{
-	AuditRow audit = {
-		.actor = &job->row.actor,
-		.event = transition->event,
-		.secret = job->secret.name,
-		.rotation = &job->row.id,
-		.version = job->row.has_version ? &job->row.version : NULL,
-		.result = fsm_outcome_name(outcome),
-		.duration_ms = ms,
-		.detail = audit_detail(job, outcome, transition->step),
-	};
-
-	catalog_audit(&audit);
-}
-
-/* Notes what went wrong, and what a "proved" login was barred by, in the row. */
-static void
-note_outcome(Job *job, FsmOutcome outcome)
-{
-	if (outcome == FSM_OUTCOME_OK)
-		return;
-	job->row.outcome = fsm_outcome_name(outcome);
-	if (outcome == FSM_OUTCOME_PROVED)
-	{
-		job->row.note = MemoryContextStrdup(job->context, job->failure.message);
-		return;
-	}
-	job->row.error_code =
-		job->failure.sqlstate
-			? MemoryContextStrdup(job->context, unpack_sql_state(job->failure.sqlstate))
-			: NULL;
-	job->row.error_message = MemoryContextStrdup(
-		job->context, psprintf("%s%s%s", job->failure.message, job->failure.detail[0] ? ": " : "",
-							   job->failure.detail));
-}
-
-/*
- * The one function that changes the state of a rotation: by the table, with its audit row, inside
- * the transaction of the step. The row is written by save_row() at the transaction's end.
- */
-static void
-job_advance(Job *job, FsmOutcome outcome, double ms)
-{
-	const FsmTransition *transition;
-
-	if (outcome == FSM_OUTCOME_TRANSIENT && job->row.attempt + 1 >= job->policy.max_attempts)
-		outcome = FSM_OUTCOME_EXHAUSTED;
-	transition = fsm_next(job->row.step, outcome);
-	if (transition == NULL)
-		transition = fsm_next(job->row.step, outcome = FSM_OUTCOME_INTERNAL);
-
-	note_outcome(job, outcome);
-	job->row.step_ms[job->row.step] = ms;
-	audit_step(job, transition, outcome, ms);
-
-	job->row.attempt = transition->retry || transition->dead_letter ? job->row.attempt + 1 : 0;
-	job->row.delay_ms = transition->retry ? schedule_backoff_ms(&job->policy, job->row.attempt) : 0;
-	if (outcome == FSM_OUTCOME_REFUSED_BY_HOOK)
-		job->row.has_version = false;
-	/* A dead letter keeps the step it died in: requeue() goes on there. */
-	if (!(transition->dead_letter && transition->next == FSM_STEP_DONE))
-		job->row.step = transition->next;
-	job->row.status = transition->status;
-	job->row.dead_letter = transition->dead_letter;
-	if (!fsm_is_over(transition->status))
-		return;
-	if (transition->status == FSM_STATUS_SUCCESS)
-	{
-		/* What failed on the way is in the audit; the row tells how it ended. */
-		job->row.error_code = job->row.error_message = NULL;
-		if (job->row.note == NULL)
-			job->row.outcome = NULL;
-		catalog_settle_dead_letters(job->row.secret_id);
-	}
-	if (!job->enrol)
-		catalog_schedule_secret(job->row.secret_id, job->secret.username,
-								transition->status == FSM_STATUS_SUCCESS);
 }
 
 static double
@@ -385,12 +270,6 @@ static const StepFunction step_functions[FSM_STEP_COUNT] = {
 	[FSM_STEP_UNDO] = step_undo,
 };
 
-static void
-save_row(Job *job)
-{
-	catalog_save_rotation(&job->row);
-}
-
 /* Takes the role under management, once more if the transaction that did so was undone. */
 static void
 enrol(Job *job)
@@ -416,7 +295,7 @@ run_step(Job *job, void *result)
 	{
 		/* The refusal is on record before the way back begins. */
 		job->test_outcome = FSM_OUTCOME_OK;
-		save_row(job);
+		job_save(job);
 		return;
 	}
 	if (!fsm_is_over(job->row.status) && step_functions[job->row.step] != NULL)
@@ -427,7 +306,7 @@ run_step(Job *job, void *result)
 			return;
 		job_advance(job, *outcome, ms_since(start));
 	}
-	save_row(job);
+	job_save(job);
 }
 
 static void
@@ -442,7 +321,7 @@ record_failure(Job *job, void *outcome)
 	if (job->row.step != FSM_STEP_UNDO || job->test_outcome == FSM_OUTCOME_OK)
 		job_advance(job, *(FsmOutcome *) outcome, -1);
 	job->test_outcome = FSM_OUTCOME_OK;
-	save_row(job);
+	job_save(job);
 }
 
 static void
@@ -622,7 +501,7 @@ rotation_cancel(RotationRow *row, const Secret *secret, const Policy *policy, co
 							 : "The new password is set already; rotor.rollback() goes back.")));
 	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "cancelled by request", NULL, NULL);
 	job_advance(job, FSM_OUTCOME_CANCELLED, -1);
-	save_row(job);
+	job_save(job);
 }
 
 void
@@ -641,5 +520,5 @@ rotation_requeue(RotationRow *row, const Secret *secret, const Policy *policy, c
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
 						errhint("Wait until it has ended; rotor.rotations shows it.")));
 	job_advance(job, FSM_OUTCOME_REQUEUED, -1);
-	save_row(job);
+	job_save(job);
 }

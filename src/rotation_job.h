@@ -1,6 +1,6 @@
 /*
- * rotation_job.h - one rotation in memory; private to rotation.c (what runs when) and
- * rotation_steps.c (what a step does).
+ * rotation_job.h - one rotation in memory; private to rotation.c (what runs when), rotation_steps.c
+ * (what a step does) and rotation_state.c (what follows).
  *
  * job->value is the only place where the engine holds the plaintext. It is wiped when the run ends,
  * however it ends.
@@ -60,6 +60,14 @@ extern FsmOutcome step_test(Job *job);
  * of the transaction nobody can.
  */
 extern bool job_still_wanted(Job *job);
+
+/*
+ * The one function that changes the state of a rotation: by the table of fsm.c, with its audit row,
+ * inside the transaction of the step, which took ms milliseconds (negative: unknown). The
+ * rotation's row is written by job_save() at the transaction's end.
+ */
+extern void job_advance(Job *job, FsmOutcome outcome, double ms);
+extern void job_save(Job *job);
 
 /* The class of an error by its SQLSTATE. */
 extern FsmOutcome outcome_of_sqlstate(int sqlstate);

@@ -1,0 +1,126 @@
+/*
+ * rotation_state.c - the one place where a rotation's state changes; see job_advance() in
+ * rotation_job.h.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "lib/stringinfo.h"
+#include "rotation_job.h"
+#include "schedule.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+
+static void
+append_field(StringInfo json, const char *key, const char *value)
+{
+	if (value == NULL || value[0] == '\0')
+		return;
+	appendStringInfo(json, "%s\"%s\":", json->len > 1 ? "," : "", key);
+	escape_json(json, value);
+}
+
+/* What the audit row says beyond its columns; NULL if nothing. */
+static char *
+audit_detail(const Job *job, FsmOutcome outcome, FsmStep step)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	if (outcome != FSM_OUTCOME_OK)
+	{
+		append_field(&json, "sqlstate",
+					 job->failure.sqlstate ? unpack_sql_state(job->failure.sqlstate) : NULL);
+		append_field(&json, "message", job->failure.message);
+		append_field(&json, "detail", job->failure.detail);
+	}
+	append_field(&json, "reason", step == FSM_STEP_CREATE ? job->row.reason : NULL);
+	if (step == FSM_STEP_FINISH && job->sessions_ended >= 0)
+		append_field(&json, "sessions_ended", psprintf("%d", job->sessions_ended));
+	appendStringInfoChar(&json, '}');
+	return json.len > 2 ? json.data : NULL;
+}
+
+static void
+audit_step(Job *job, const FsmTransition *transition, FsmOutcome outcome, double ms)
+{
+	AuditRow audit = {
+		.actor = &job->row.actor,
+		.event = transition->event,
+		.secret = job->secret.name,
+		.rotation = &job->row.id,
+		.version = job->row.has_version ? &job->row.version : NULL,
+		.result = fsm_outcome_name(outcome),
+		.duration_ms = ms,
+		.detail = audit_detail(job, outcome, transition->step),
+	};
+
+	catalog_audit(&audit);
+}
+
+/* Notes what went wrong, and what a "proved" login was barred by, in the row. */
+static void
+note_outcome(Job *job, FsmOutcome outcome)
+{
+	if (outcome == FSM_OUTCOME_OK)
+		return;
+	job->row.outcome = fsm_outcome_name(outcome);
+	if (outcome == FSM_OUTCOME_PROVED)
+	{
+		job->row.note = MemoryContextStrdup(job->context, job->failure.message);
+		return;
+	}
+	job->row.error_code =
+		job->failure.sqlstate
+			? MemoryContextStrdup(job->context, unpack_sql_state(job->failure.sqlstate))
+			: NULL;
+	job->row.error_message = MemoryContextStrdup(
+		job->context, psprintf("%s%s%s", job->failure.message, job->failure.detail[0] ? ": " : "",
+							   job->failure.detail));
+}
+
+void
+job_advance(Job *job, FsmOutcome outcome, double ms)
+{
+	const FsmTransition *transition;
+
+	if (outcome == FSM_OUTCOME_TRANSIENT && job->row.attempt + 1 >= job->policy.max_attempts)
+		outcome = FSM_OUTCOME_EXHAUSTED;
+	transition = fsm_next(job->row.step, outcome);
+	if (transition == NULL)
+		transition = fsm_next(job->row.step, outcome = FSM_OUTCOME_INTERNAL);
+
+	note_outcome(job, outcome);
+	job->row.step_ms[job->row.step] = ms;
+	audit_step(job, transition, outcome, ms);
+
+	job->row.attempt = transition->retry || transition->dead_letter ? job->row.attempt + 1 : 0;
+	job->row.delay_ms = transition->retry ? schedule_backoff_ms(&job->policy, job->row.attempt) : 0;
+	if (outcome == FSM_OUTCOME_REFUSED_BY_HOOK)
+		job->row.has_version = false;
+	/* A dead letter keeps the step it died in: requeue() goes on there. */
+	if (!(transition->dead_letter && transition->next == FSM_STEP_DONE))
+		job->row.step = transition->next;
+	job->row.status = transition->status;
+	job->row.dead_letter = transition->dead_letter;
+	if (!fsm_is_over(transition->status))
+		return;
+	if (transition->status == FSM_STATUS_SUCCESS)
+	{
+		/* What failed on the way is in the audit; the row tells how it ended. */
+		job->row.error_code = job->row.error_message = NULL;
+		if (job->row.note == NULL)
+			job->row.outcome = NULL;
+		catalog_settle_dead_letters(job->row.secret_id);
+	}
+	if (!job->enrol)
+		catalog_schedule_secret(job->row.secret_id, job->secret.username,
+								transition->status == FSM_STATUS_SUCCESS);
+}
+
+void
+job_save(Job *job)
+{
+	catalog_save_rotation(&job->row);
+}
