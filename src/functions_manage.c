@@ -54,6 +54,18 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 	audit_call(actor, "policy_assigned", secret->name, manage_detail(policy, secret->username));
 }
 
+static void
+require_unmanaged(Oid role, const char *username)
+{
+	Secret other;
+
+	if (catalog_find_secret_of_role(role, &other))
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+						errmsg("role \"%s\" is managed already", username),
+						errdetail("Its secret is \"%s\".", other.name),
+						errhint("A role has one secret.")));
+}
+
 /*
  * A secret of another cluster, after a restore or pg_upgrade: finds its role here by name and binds
  * the secret to it. Only superusers come here.
@@ -63,13 +75,17 @@ resolve_anew(Secret *secret, const char *username, const Actor *actor)
 {
 	Oid types[] = {INT8OID, OIDOID, INT8OID, TEXTOID};
 	Datum values[4];
+	Oid role = get_role_oid(username, true);
 
-	secret->role = get_role_oid(username, true);
-	if (!OidIsValid(secret->role))
+	if (!OidIsValid(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", username),
 				 errdetail("Secret \"%s\" was made in another cluster.", secret->name),
 				 errhint("Create the role, or name another one in username.")));
+	/* After pg_upgrade the oid is still the same. */
+	if (role != secret->role)
+		require_unmanaged(role, username);
+	secret->role = role;
 	strlcpy(secret->username, username, sizeof(secret->username));
 	secret->system_identifier = GetSystemIdentifier();
 	values[0] = Int64GetDatum(secret->id);
@@ -94,7 +110,6 @@ rotor_manage(PG_FUNCTION_ARGS)
 	Actor actor;
 	AccessScope scope;
 	Secret secret;
-	Secret other;
 	Oid role;
 	Datum row;
 
@@ -133,11 +148,7 @@ rotor_manage(PG_FUNCTION_ARGS)
 							errmsg("role \"%s\" is a predefined role", username),
 							errdetail("Its password cannot be changed."),
 							errhint("Name a role that logs in.")));
-		if (catalog_find_secret_of_role(role, &other))
-			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-							errmsg("role \"%s\" is managed already", username),
-							errdetail("Its secret is \"%s\".", other.name),
-							errhint("A role has one secret.")));
+		require_unmanaged(role, username);
 		access_enter(&scope);
 		manage_role(name, role, policy, store, target, &actor, &secret);
 	}
