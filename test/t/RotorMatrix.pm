@@ -461,6 +461,55 @@ sub blind_shots
 	};
 }
 
+# The same without a crash: callers and workers are cancelled and terminated at any moment, so often that whatever was forgotten
+# on the way is missed in the end: locks, rotations, request slots (there are 64).
+sub blind_interruptions
+{
+	subtest 'callers and workers are cancelled and terminated at any moment' => sub {
+		my @roles = map { "any_$_" } 1 .. 4;
+		my $hung  = 0;
+		my $wrong = '';
+		my $control = $node->background_psql('postgres', on_error_stop => 0);
+
+		sql($node, join ";\n", map { "CREATE ROLE $_ LOGIN" } @roles);
+		rotate_ok($node, $_, "given a managed role, $_") for @roles;
+		for my $round (1 .. 60)
+		{
+			my @calls = map { start_call($node, "SELECT status FROM rotor.rotate('$_')") } @roles[ 0, 1 + $round % 3 ];
+			my $function = $round % 2 ? 'cancel' : 'terminate';
+			my $whom = ("application_name LIKE 'rotor_test_call%'", "backend_type = 'rotor worker'", q{query LIKE '%rotor.rotate%'})[ $round % 3 ];
+
+			# The moment is anybody's.
+			$control->query("SELECT pg_sleep(random() * 0.06)");
+			$control->query("SELECT pg_${function}_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND $whom");
+			for my $result (map { end_call($_) } @calls)
+			{
+				$hung += $result->{timed_out};
+				$wrong .= $result->{err} unless $result->{ok} || $result->{sqlstate} =~ /^(57014|57P01|55006|55P03|53400)$/;
+			}
+		}
+		$control->quit;
+		is($hung, 0, 'every call has ended');
+		is($wrong, '', 'with success or an error that was to be expected');
+		for my $role (@roles)
+		{
+			ok(poll_until(sub { sql($node, 'SELECT * FROM rotor.run_due()') unless $preload; active_rotations($node, $role) eq '0' }),
+				"$role: nothing is left over");
+		}
+		ok(poll_until(sub { sql($node, <<'SQL') eq '0' }), 'no role is locked by anybody');
+SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_authid'::regclass
+SQL
+		is(sql($node, q{SELECT count(*) FROM rotor.rotations WHERE secret LIKE 'any%' AND status NOT IN ('success', 'cancelled')}),
+			'0', 'every rotation has succeeded or was cancelled');
+		is( sql($node, q{SELECT count(*) FROM rotor.saved_verifier}), '0', 'no former verifier is kept');
+		for my $role (@roles)
+		{
+			rotate_ok($node, $role, "$role: the next rotation");
+			assert_invariants($node, $role, "$role at the end");
+		}
+	};
+}
+
 sub run
 {
 	my (%options) = @_;
@@ -480,6 +529,7 @@ sub run
 	immediate_rotation();
 	login_that_hangs();
 	missing_standby();
+	blind_interruptions();
 	blind_shots();
 	no_crash_in($node);
 	stop_listener($gate);

@@ -4,7 +4,7 @@
 --
 
 -- A server that does not preload rotor may say so.
-SET client_min_messages = warning;
+SET client_min_messages = error;
 CREATE EXTENSION rotor;
 RESET client_min_messages;
 SELECT extname, extversion, extrelocatable FROM pg_extension WHERE extname = 'rotor';
