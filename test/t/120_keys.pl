@@ -230,7 +230,7 @@ subtest 'workers without the key take up their rotations when it is back' => sub
 	{
 		ok(poll_until(sub { active_rotations($other, $role) eq '0' }), "$role: the rotation goes on by itself");
 		is(last_rotation($other, $role, 'status'), 'success', "$role: and succeeds");
-		is_locked_out($other, $role, $former{$role}, "$role: the former password logs in no more");
+		cannot_log_in($other, $role, $former{$role}, "$role: the former password logs in no more");
 		assert_invariants($other, $role, $role);
 	}
 

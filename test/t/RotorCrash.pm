@@ -16,7 +16,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   start_call end_call call_pid is_running holder let_go new_gate close_gate open_gate arrivals
-  worker_of waits_for_lock wait_for_worker active_rotations story current_logs_in server_is_back start_again log_since no_crash_in
+  worker_of waits_for_lock wait_for_worker active_rotations story try_login cannot_log_in current_logs_in server_is_back start_again log_since no_crash_in
 );
 
 my $calls = 0;
@@ -215,6 +215,27 @@ WHERE rotation = (SELECT id FROM rotor.rotations WHERE secret = '$secret' ORDER 
 SQL
 }
 
+# A login over TCP that may well be refused: {ok, refused, err}. Unlike RotorTest::login() it writes nothing to psql's input,
+# which a psql that cannot connect never reads.
+sub try_login
+{
+	my ($node, $role, $password) = @_;
+	my $result = end_call(start_call($node, 'SELECT current_user', host => '127.0.0.1', user => $role, password => $password));
+
+	$result->{ok} = 0 unless $result->{out} eq $role;
+	$result->{refused} = $result->{err} =~ /password authentication failed/ ? 1 : 0;
+	return $result;
+}
+
+sub cannot_log_in
+{
+	my ($node, $role, $password, $name) = @_;
+	my $result = try_login($node, $role, $password);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok(!$result->{ok} && $result->{refused}, $name) || (diag($result->{err}), 0)[1];
+}
+
 # I1, at any moment: the version labelled current logs in. A reader whose value went out of date between reading and logging
 # in reads once more, as rotation.md says.
 sub current_logs_in
@@ -224,7 +245,7 @@ sub current_logs_in
 
 	for my $attempt (1 .. 2)
 	{
-		$result = login($node, $role, current_password($node, $role));
+		$result = try_login($node, $role, current_password($node, $role));
 		last if $result->{ok} || !$result->{refused};
 	}
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -247,7 +268,7 @@ sub server_is_back
 
 	poll_until(sub { log_since($node, $offset) =~ /all server processes terminated; reinitializing/ })
 	  or die 'the server did not notice the crash';
-	poll_until(sub { attempt($node, 'SELECT 1')->{ok} }) or die 'the server did not come back';
+	poll_until(sub { end_call(start_call($node, 'SELECT 1'))->{ok} }) or die 'the server did not come back';
 }
 
 # Kills the postmaster, waits until none of its processes is left, and starts the server again.

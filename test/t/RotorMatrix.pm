@@ -31,6 +31,7 @@ my @events = (
 # No timeout of rotor's may be what ends a case.
 my $conf = <<'CONF';
 restart_after_crash = on
+log_min_messages = debug1
 rotor.lock_timeout = '10min'
 rotor.connect_timeout = '10min'
 rotor.poll_interval = '500ms'
@@ -209,7 +210,7 @@ sub check_end
 		like($story, $stories{$end}, 'the audit tells each step once');
 	}
 	is($now eq $former ? 'former' : 'new', $end eq 'success' ? 'new' : 'former', 'current is the version that it should be');
-	is_locked_out($node, $role, $former, 'the former password logs in no more') if $end eq 'success';
+	cannot_log_in($node, $role, $former, 'the former password logs in no more') if $end eq 'success';
 	is( sql($node, "SELECT count(*) FROM rotor.saved_verifier v JOIN rotor.rotations r ON r.id = v.rotation_id WHERE r.secret = '$role'"),
 		'0', 'the former verifier is forgotten');
 	assert_invariants($node, $role, 'at the end');
@@ -333,7 +334,7 @@ sub queued_rotation
 			sql($node, 'SELECT * FROM rotor.run_due()') unless $preload;
 			ok(poll_until(sub { active_rotations($node, $role) eq '0' }), 'the rotation comes to its end');
 			is(last_rotation($node, $role, 'status'), 'success', 'which is a success');
-			is_locked_out($node, $role, $former, 'the former password logs in no more');
+			cannot_log_in($node, $role, $former, 'the former password logs in no more');
 			assert_invariants($node, $role, 'at the end');
 		};
 	}
@@ -353,7 +354,7 @@ sub immediate_rotation
 		is( sql($node, "SELECT status FROM rotor.rotate('$role', strategy => 'immediate')"),
 			'verifying', 'it answers before the login');
 		current_logs_in($node, $role, 'I1: the version labelled current logs in');
-		is_locked_out($node, $role, $former, 'the former password logs in no more');
+		cannot_log_in($node, $role, $former, 'the former password logs in no more');
 		my $worker = wait_for_worker($node, $role);
 		poll_until(sub { arrivals($gate) > $arrived });
 		my $offset = -s $node->logfile;
@@ -392,7 +393,7 @@ sub login_that_hangs
 		ok(poll_until(sub { sql($node, 'SELECT * FROM rotor.run_due()') unless $preload; active_rotations($node, $role) eq '0' }),
 			'the rotation comes to its end');
 		is(last_rotation($node, $role, 'status'), 'success', 'which is a success');
-		is_locked_out($node, $role, $former, 'the former password logs in no more');
+		cannot_log_in($node, $role, $former, 'the former password logs in no more');
 		set_conf($node, 'rotor.connect_timeout' => '10min', 'rotor.lock_timeout' => '10min');
 		assert_invariants($node, $role, 'at the end');
 	};
@@ -427,7 +428,7 @@ sub missing_standby
 		sql($node, 'SELECT * FROM rotor.run_due()') unless $preload;
 		ok(poll_until(sub { active_rotations($node, $role) eq '0' }), 'the rotation comes to its end');
 		is(last_rotation($node, $role, 'status'), 'success', 'which is a success');
-		is_locked_out($node, $role, $former, 'the former password logs in no more');
+		cannot_log_in($node, $role, $former, 'the former password logs in no more');
 		assert_invariants($node, $role, 'at the end');
 	};
 }
@@ -448,7 +449,12 @@ sub blind_shots
 					$worker = sql($node, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'rotor worker' ORDER BY random() LIMIT 1});
 					$worker || !grep { is_running($_) } @calls;
 				}, 20);
-			server_is_back($node, $offset) if $worker && kill 'KILL', $worker;
+			# It may have been about to end anyway: the postmaster says which.
+			if ($worker && kill 'KILL', $worker)
+			{
+				poll_until(sub { log_since($node, $offset) =~ /\(PID $worker\) (?:exited with|was terminated by)/ }) or die 'the worker does not end';
+				server_is_back($node, $offset) if log_since($node, $offset) =~ /\(PID $worker\) was terminated by signal 9/;
+			}
 			end_call($_) for @calls;
 			current_logs_in($node, "shot_$_", "I1, round $round: role $_") for 1 .. 3;
 		}
