@@ -491,7 +491,9 @@ sub blind_interruptions
 			for my $result (map { end_call($_) } @calls)
 			{
 				$hung += $result->{timed_out};
-				$wrong .= $result->{err} unless $result->{ok} || $result->{sqlstate} =~ /^(57014|57P01|55006|55P03|53400)$/;
+				# A caller that was terminated before its statement began is told so without a SQLSTATE.
+				$wrong .= $result->{err} unless $result->{ok} || $result->{sqlstate} =~ /^(57014|57P01|55006|55P03|53400)$/
+				  || $result->{err} =~ /^FATAL:  terminating connection due to administrator command$/m;
 			}
 		}
 		$control->quit;
