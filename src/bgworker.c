@@ -33,7 +33,8 @@
 #define WORKER_TYPE		"rotor worker" /* catalog.c looks for it in pg_stat_activity */
 #define RESTART_SECONDS 2
 #define DUE_BATCH		64
-#define BUSY_PAUSE_MS	500 /* before looking again at what others are at */
+#define STUCK_PAUSE_MS	5000 /* when nothing can be written, as on a full disk */
+#define BUSY_PAUSE_MS	500	 /* before looking again at what others are at */
 
 extern PGDLLEXPORT void rotor_worker_main(Datum arg);
 extern PGDLLEXPORT void rotor_one_shot_main(Datum arg);
@@ -144,6 +145,7 @@ static int64
 run_due(bool unfinished_only, int64 counts[FSM_STATUS_COUNT])
 {
 	DueBatch batch = {.unfinished_only = unfinished_only};
+	bool stuck = false;
 	Failure failure;
 	int ran;
 
@@ -168,13 +170,16 @@ run_due(bool unfinished_only, int64 counts[FSM_STATUS_COUNT])
 				return BUSY_PAUSE_MS;
 			actor_schedule(&order.actor);
 			rotation_run(&order, NULL, NULL, NULL, &done);
-			if (done.ran)
+			stuck |= done.unrecorded;
+			if (done.ran && !done.unrecorded)
 			{
 				ran++;
 				counts[done.status]++;
 			}
 		}
-	} while (ran > 0);
+	} while (ran > 0 && !stuck);
+	if (stuck)
+		return STUCK_PAUSE_MS;
 	return batch.count > 0 ? BUSY_PAUSE_MS : batch.next_ms;
 }
 

@@ -370,6 +370,7 @@ do_step(Job *job)
 	{
 		/* Not even that: the row stands as it did, and the next turn takes it up from there. */
 		job->row = before;
+		job->answer->unrecorded = true;
 		log_failure(job);
 		return false;
 	}

@@ -43,6 +43,7 @@ typedef struct RotationAnswer
 	bool ran;			/* false: somebody else is at it, nothing was due */
 	bool started;		/* rotation is valid: there is a row */
 	bool resumed;		/* an earlier rotation was taken up */
+	bool unrecorded;	/* it failed, and not even that could be written: it is due at once */
 	bool made_key_file; /* the first key file was made */
 	pg_uuid_t rotation;
 	FsmStep step;

@@ -528,9 +528,10 @@ sub run
 	sql($node, 'CREATE ROLE bystander LOGIN');
 	$gate = new_gate($node);
 
+	# ROTOR_CASE="undo_kill" chooses, for whoever looks into one.
 	for my $step (@steps)
 	{
-		run_case($step, $_) for grep { !$ENV{CASE} || "${step}_$_->{name}" =~ /$ENV{CASE}/ } @events;
+		run_case($step, $_) for grep { !$ENV{ROTOR_CASE} || "${step}_$_->{name}" =~ /$ENV{ROTOR_CASE}/ } @events;
 	}
 	first_rotation();
 	queued_rotation();

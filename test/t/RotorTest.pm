@@ -9,6 +9,7 @@ use warnings;
 use Exporter 'import';
 use IO::Select;
 use IO::Socket::INET;
+use File::Temp;
 use IPC::Run ();
 use POSIX ();
 use PostgreSQL::Test::Cluster;
@@ -125,8 +126,13 @@ sub attempt
 	push @connection, "sslmode=$options{sslmode}" if defined $options{sslmode};
 	$ENV{PGPASSWORD} = $options{password} if defined $options{password};
 	$ENV{PGCONNECT_TIMEOUT} = 30;
-	IPC::Run::run([ 'psql', '-XAtqw', '-v', 'VERBOSITY=verbose', '-v', 'ON_ERROR_STOP=1', '-d', "@connection", '-f', '-' ],
-		'<', \$sql, '>', \$out, '2>', \$err, IPC::Run::timeout($options{timeout} // 120));
+	# In a file: a psql that cannot connect ends without reading its input, and the pipe would break.
+	my $file = File::Temp->new;
+	binmode $file, ':utf8' if utf8::is_utf8($sql);
+	print $file $sql;
+	close $file;
+	IPC::Run::run([ 'psql', '-XAtqw', '-v', 'VERBOSITY=verbose', '-v', 'ON_ERROR_STOP=1', '-d', "@connection", '-f', "$file" ],
+		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout($options{timeout} // 120));
 
 	my %result = (ok => $? == 0, err => $err);
 	chomp $out;
