@@ -229,20 +229,30 @@ make_key_file(const char *path)
 	MasterKey master;
 	SecretBuf line = {0};
 	RotorError err;
+	bool made;
 	bool complete;
+	int open_errno;
 	int fd;
 
-	if (!keyfile_new(&master, &err) || !keyfile_format_line(&master, &line, &err))
-		report_raise(&err);
-	secret_wipe(&master, sizeof(master));
 	(void) unlink(temporary); /* left by an earlier process of this id */
 	fd = OpenTransientFilePerm(temporary, O_WRONLY | O_CREAT | O_EXCL | PG_BINARY,
 							   S_IRUSR | S_IWUSR);
-	complete = fd >= 0 && write(fd, line.data, line.len) == (ssize_t) line.len;
+	open_errno = errno;
+	/* The key is made last: nothing but the write may fail while it is in memory. */
+	made = keyfile_new(&master, &err) && keyfile_format_line(&master, &line, &err);
+	secret_wipe(&master, sizeof(master));
+	complete = made && fd >= 0 && write(fd, line.data, line.len) == (ssize_t) line.len;
 	secret_buf_wipe(&line);
+	if (!made)
+	{
+		(void) unlink(temporary);
+		report_raise(&err);
+	}
 	if (!complete)
 	{
-		if (errno == 0)
+		if (fd < 0)
+			errno = open_errno;
+		else if (errno == 0)
 			errno = ENOSPC;
 		(void) unlink(temporary);
 		ereport(ERROR,

@@ -206,13 +206,20 @@ save_former(Job *job, const RoleState *state, SavedVerifier *saved)
 	RotorError err;
 	bool made_file;
 
-	if (!secret_buf_append(&plain, &flags, 1, &err) ||
-		!secret_buf_append(&plain, &state->valid_until, sizeof(state->valid_until), &err) ||
-		(state->verifier &&
-		 !secret_buf_append(&plain, state->verifier, strlen(state->verifier), &err)))
-		report_raise(&err);
-	sealing_seal(job->secret.id, &job->row.id, &plain, &saved->value, &made_file);
-	secret_buf_wipe(&plain);
+	PG_TRY();
+	{
+		if (!secret_buf_append(&plain, &flags, 1, &err) ||
+			!secret_buf_append(&plain, &state->valid_until, sizeof(state->valid_until), &err) ||
+			(state->verifier &&
+			 !secret_buf_append(&plain, state->verifier, strlen(state->verifier), &err)))
+			report_raise(&err);
+		sealing_seal(job->secret.id, &job->row.id, &plain, &saved->value, &made_file);
+	}
+	PG_FINALLY();
+	{
+		secret_buf_wipe(&plain);
+	}
+	PG_END_TRY();
 }
 
 static bool
