@@ -165,7 +165,8 @@ codec_hex_decode(const char *in, size_t len, void *out, size_t out_size, size_t 
 		return false;
 
 	for (size_t i = 0; i < len / 2; i++)
-		bytes[i] = (uint8_t) (hex_value(in[2 * i]) << 4 | hex_value(in[2 * i + 1]));
+		bytes[i] =
+			(uint8_t) ((unsigned) hex_value(in[2 * i]) << 4 | (unsigned) hex_value(in[2 * i + 1]));
 	*out_len = len / 2;
 	return true;
 }

@@ -9,7 +9,7 @@
 #include "codec.h"
 #include "random.h"
 
-#define KEY_HEX_LEN	   (2 * SEAL_KEY_LEN)
+#define KEY_HEX_LEN	   ((size_t) 2 * SEAL_KEY_LEN)
 #define KEY_BASE64_LEN (CODEC_BASE64_SIZE(SEAL_KEY_LEN) - 1)
 
 /* The shortest key line: one character of id, a colon, base64, a line feed. */
@@ -53,14 +53,24 @@ id_fault(const char *id, size_t len)
 	return NULL;
 }
 
+static bool
+id_hint(RotorError *err)
+{
+	return error_hint(err,
+					  "An id is 1 to %d of the characters A-Z, a-z, 0-9, dot, underscore and "
+					  "hyphen.",
+					  KEYFILE_ID_MAX);
+}
+
 bool
 keyfile_check_id(const char *id, RotorError *err)
 {
 	const char *fault = id_fault(id, strnlen(id, KEYFILE_ID_MAX + 1));
 
-	if (fault != NULL)
-		return error_set(err, ROTOR_ERROR_ARGUMENT, "master key id %s", fault);
-	return true;
+	if (fault == NULL)
+		return true;
+	(void) error_set(err, ROTOR_ERROR_ARGUMENT, "master key id %s", fault);
+	return id_hint(err);
 }
 
 /* Takes the next line off *rest, which must not be empty. */
@@ -125,10 +135,7 @@ parse_line(const Line *line, MasterKey *out, RotorError *err)
 	{
 		(void) error_set(err, ROTOR_ERROR_FORMAT, "id in line %d of the master keys %s",
 						 line->number, fault);
-		return error_hint(err,
-						  "An id is 1 to %d of the characters A-Z, a-z, 0-9, dot, underscore "
-						  "and hyphen.",
-						  KEYFILE_ID_MAX);
+		return id_hint(err);
 	}
 	memcpy(out->id, line->start, id_len);
 	out->id[id_len] = '\0';
@@ -277,5 +284,198 @@ keyfile_format_line(const MasterKey *key, SecretBuf *out, RotorError *err)
 	secret_wipe(hex, sizeof(hex));
 	if (!ok)
 		secret_buf_wipe(out);
+	return ok;
+}
+
+bool
+keyfile_next(const char *text, size_t len, size_t *offset, MasterKey *out)
+{
+	const char *rest = *offset < len ? text + *offset : NULL;
+	Line line = {0};
+	RotorError ignored; /* the text was checked before, or the line is the end of it */
+
+	while (rest != NULL && rest < text + len)
+	{
+		next_line(&rest, text + len, &line);
+		*offset = (size_t) (rest - text);
+		if (is_skipped(&line))
+			continue;
+		if (parse_line(&line, out, &ignored))
+			return true;
+		break;
+	}
+	*offset = len;
+	secret_wipe(out, sizeof(*out));
+	return false;
+}
+
+/* Fills ids with those of a valid text, which may hold no key. */
+static bool
+read_ids(const KeyfileText *text, IdSet *ids, RotorError *err)
+{
+	MasterKey newest = {0};
+	bool found;
+	bool ok;
+
+	ids->count = 0;
+	ok = check_text(text->data, text->len, err) &&
+		 scan_text(text->data, text->len, NULL, ids, &newest, &found, err);
+	secret_wipe(&newest, sizeof(newest));
+	return ok;
+}
+
+static size_t
+line_len(const MasterKey *key)
+{
+	return strlen(key->id) + 1 + KEY_HEX_LEN + 1;
+}
+
+static bool
+check_space(const KeyfileText *text, size_t more, RotorError *err)
+{
+	/* One byte less than the buffer: who reads a file sees by it that there is no more. */
+	if (more < sizeof(text->data) - text->len)
+		return true;
+	(void) error_set(err, ROTOR_ERROR_SPACE, "the master keys would not fit %d bytes",
+					 KEYFILE_MAX_SIZE);
+	return error_hint(err, "Remove keys that nothing needs.");
+}
+
+/* Writes the line of key at offset; there is room. */
+static bool
+insert_line(KeyfileText *text, size_t offset, const MasterKey *key, RotorError *err)
+{
+	SecretBuf line = {0};
+
+	if (!keyfile_format_line(key, &line, err))
+		return false;
+	memmove(text->data + offset + line.len, text->data + offset, text->len - offset);
+	memcpy(text->data + offset, line.data, line.len);
+	text->len += line.len;
+	secret_buf_wipe(&line);
+	return true;
+}
+
+static void
+end_last_line(KeyfileText *text)
+{
+	if (text->len > 0 && text->data[text->len - 1] != '\n')
+		text->data[text->len++] = '\n';
+}
+
+bool
+keyfile_append(KeyfileText *text, const MasterKey *key, RotorError *err)
+{
+	IdSet ids;
+
+	if (!keyfile_check_id(key->id, err) || !read_ids(text, &ids, err))
+		return false;
+	for (size_t i = 0; i < ids.count; i++)
+	{
+		if (ids.ids[i].len == strlen(key->id) &&
+			memcmp(ids.ids[i].start, key->id, ids.ids[i].len) == 0)
+		{
+			(void) error_set(err, ROTOR_ERROR_ARGUMENT, "master key \"%s\" is there already",
+							 key->id);
+			return error_hint(err, "Give each key an id of its own, and never use one again.");
+		}
+	}
+	if (!check_space(text, line_len(key) + 1, err))
+		return false;
+	end_last_line(text);
+	return insert_line(text, text->len, key, err);
+}
+
+bool
+keyfile_remove(KeyfileText *text, const char *id, RotorError *err)
+{
+	MasterKey key;
+	size_t start = 0;
+	size_t end = 0;
+
+	if (!keyfile_find(text->data, text->len, id, &key, err))
+		return false;
+	/* Valid, and it is there: the walk ends behind its line. */
+	do
+	{
+		start = end;
+		(void) keyfile_next(text->data, text->len, &end, &key);
+	} while (strcmp(key.id, id) != 0);
+	secret_wipe(&key, sizeof(key));
+	/* What was skipped before the key stays. */
+	for (size_t i = start; i + 1 < end; i++)
+	{
+		if (text->data[i] == '\n')
+			start = i + 1;
+	}
+	memmove(text->data + start, text->data + end, text->len - end);
+	secret_wipe(text->data + text->len - (end - start), end - start);
+	text->len -= end - start;
+	return true;
+}
+
+/* Where the line of the first key begins; the end if there is none. */
+static size_t
+first_key_offset(const IdSet *ids, const KeyfileText *text)
+{
+	return ids->count > 0 ? (size_t) (ids->ids[0].start - text->data) : text->len;
+}
+
+/* Counts the bytes of the keys that text lacks; false if one that it has is another. */
+static bool
+compare_keys(const KeyfileText *text, const KeyfileText *older, size_t *missing, RotorError *err)
+{
+	MasterKey theirs;
+	MasterKey ours = {0};
+	RotorError ignored;
+	size_t offset = 0;
+	bool same = true;
+
+	*missing = 0;
+	while (same && keyfile_next(older->data, older->len, &offset, &theirs))
+	{
+		if (!keyfile_find(text->data, text->len, theirs.id, &ours, &ignored))
+			*missing += line_len(&theirs);
+		else if (memcmp(ours.key, theirs.key, sizeof(ours.key)) != 0)
+		{
+			same = error_set(err, ROTOR_ERROR_ARGUMENT,
+							 "master key \"%s\" is there already, and is another one", theirs.id);
+			(void) error_hint(err, "Find out which of the two is wanted; nothing was changed.");
+		}
+	}
+	secret_wipe(&theirs, sizeof(theirs));
+	secret_wipe(&ours, sizeof(ours));
+	return same;
+}
+
+bool
+keyfile_merge(KeyfileText *text, const KeyfileText *older, RotorError *err)
+{
+	IdSet ids;
+	MasterKey key;
+	MasterKey present = {0};
+	RotorError ignored;
+	size_t missing;
+	size_t at;
+	size_t offset = 0;
+	bool ok = true;
+
+	if (!read_ids(older, &ids, err) || !read_ids(text, &ids, err) ||
+		!compare_keys(text, older, &missing, err) || !check_space(text, missing + 1, err))
+		return false;
+	if (ids.count == 0)
+		end_last_line(text);
+	at = first_key_offset(&ids, text);
+	while (ok && keyfile_next(older->data, older->len, &offset, &key))
+	{
+		size_t before = text->len;
+
+		if (keyfile_find(text->data, text->len, key.id, &present, &ignored))
+			continue;
+		ok = insert_line(text, at, &key, err);
+		at += text->len - before;
+	}
+	secret_wipe(&key, sizeof(key));
+	secret_wipe(&present, sizeof(present));
 	return ok;
 }

@@ -13,7 +13,7 @@
  * at most an id the caller asked for, never what a line holds.  Opening files is the
  * caller's business.
  *
- * Called by the extension's keyring.
+ * Called by the extension's master_key.
  */
 #ifndef ROTOR_COMMON_KEYFILE_H
 #define ROTOR_COMMON_KEYFILE_H
@@ -34,6 +34,16 @@ typedef struct MasterKey
 	char id[KEYFILE_ID_MAX + 1];
 	uint8_t key[SEAL_KEY_LEN];
 } MasterKey;
+
+/*
+ * The text of a key file.  Nothing behind data[len] has held a key that was not wiped;
+ * whoever has a text wipes it after use.
+ */
+typedef struct KeyfileText
+{
+	size_t len;
+	char data[KEYFILE_MAX_SIZE];
+} KeyfileText;
 
 /*
  * Finds the key `id`, or the newest one if id is NULL, in len bytes of text (0 ..
@@ -62,5 +72,35 @@ extern bool keyfile_new(MasterKey *out, RotorError *err);
  * Error: ARGUMENT if the id is not valid; out is then empty.
  */
 extern bool keyfile_format_line(const MasterKey *key, SecretBuf *out, RotorError *err);
+
+/*
+ * Copies the key of the next key line from *offset (0 at first) on to *out and moves
+ * *offset behind it.  False at the end of the text, or at a line that is malformed; *out
+ * is then wiped.  The caller wipes *out after use.
+ */
+extern bool keyfile_next(const char *text, size_t len, size_t *offset, MasterKey *out);
+
+/*
+ * Appends key to a valid text, which may hold no key yet, as the newest.  All that the text
+ * holds stays as it is, comments too.
+ * Errors: FORMAT if the text is not valid; ARGUMENT if key's id is not, or is there already;
+ * SPACE if it does not fit.  The text is then unchanged.
+ */
+extern bool keyfile_append(KeyfileText *text, const MasterKey *key, RotorError *err);
+
+/*
+ * Takes the line of the key `id` out of a valid text; all else stays as it is.
+ * Errors: ARGUMENT if id is not a valid id; FORMAT if the text is not valid or holds no key;
+ * NOT_FOUND, which names the id.  The text is then unchanged.
+ */
+extern bool keyfile_remove(KeyfileText *text, const char *id, RotorError *err);
+
+/*
+ * Adds those keys of older that text lacks, in their order, before the first key of text: its
+ * newest stays the newest.  Either may hold no key.
+ * Errors: FORMAT if one of the texts is not valid; ARGUMENT, which names the id, if both hold
+ * an id with different keys; SPACE if it does not fit.  The text is then unchanged.
+ */
+extern bool keyfile_merge(KeyfileText *text, const KeyfileText *older, RotorError *err);
 
 #endif /* ROTOR_COMMON_KEYFILE_H */

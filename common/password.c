@@ -187,12 +187,13 @@ add_classes_whole(uint8_t enabled, Alphabet *alphabet)
 	}
 }
 
-/* Checks spec and works out its alphabet; *alphabet is undefined on error. */
+/* Checks spec and works out its alphabet; *alphabet says nothing on error. */
 static bool
 build_alphabet(const PasswordSpec *spec, Alphabet *alphabet, RotorError *err)
 {
 	uint8_t enabled = enabled_classes(spec);
 
+	memset(alphabet, 0, sizeof(*alphabet));
 	if (!check_length(spec, enabled, err))
 		return false;
 	if (enabled == 0)
@@ -201,7 +202,6 @@ build_alphabet(const PasswordSpec *spec, Alphabet *alphabet, RotorError *err)
 		return error_hint(err, "Switch on uppercase, lowercase, digits or symbols.");
 	}
 
-	memset(alphabet, 0, sizeof(*alphabet));
 	alphabet->required = spec->require_each_type ? enabled : 0;
 	if (spec->exclude == NULL || spec->exclude[0] == '\0')
 		add_classes_whole(enabled, alphabet);

@@ -51,8 +51,8 @@ check_aad(size_t aad_len, RotorError *err)
 
 /* Writes ciphertext and tag behind the nonce that out already holds. */
 static bool
-encrypt(const uint8_t *key, const void *aad, size_t aad_len, const void *plain, size_t plain_len,
-		uint8_t *out, RotorError *err)
+encrypt_value(const uint8_t *key, const void *aad, size_t aad_len, const void *plain,
+			  size_t plain_len, uint8_t *out, RotorError *err)
 {
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	const EVP_CIPHER *cipher = aes_256_gcm();
@@ -88,7 +88,7 @@ seal_value(const uint8_t key[SEAL_KEY_LEN], const void *aad, size_t aad_len, con
 
 	out[0] = SEAL_VERSION;
 	if (!random_bytes(out + NONCE_OFFSET, SEAL_NONCE_LEN, err) ||
-		!encrypt(key, aad, aad_len, plain, plain_len, out, err))
+		!encrypt_value(key, aad, aad_len, plain, plain_len, out, err))
 	{
 		secret_wipe(out, plain_len + SEAL_OVERHEAD);
 		return false;
@@ -99,8 +99,8 @@ seal_value(const uint8_t key[SEAL_KEY_LEN], const void *aad, size_t aad_len, con
 
 /* Writes the plain value to out, verified or not; true only if it was verified. */
 static bool
-decrypt(const uint8_t *key, const void *aad, size_t aad_len, const uint8_t *sealed,
-		size_t plain_len, char *out, RotorError *err)
+decrypt_value(const uint8_t *key, const void *aad, size_t aad_len, const uint8_t *sealed,
+			  size_t plain_len, char *out, RotorError *err)
 {
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	const EVP_CIPHER *cipher = aes_256_gcm();
@@ -150,7 +150,7 @@ seal_open(const uint8_t key[SEAL_KEY_LEN], const void *aad, size_t aad_len, cons
 
 	out->len = sealed_len - SEAL_OVERHEAD;
 	out->data[out->len] = '\0';
-	if (!decrypt(key, aad, aad_len, sealed, out->len, out->data, err))
+	if (!decrypt_value(key, aad, aad_len, sealed, out->len, out->data, err))
 	{
 		secret_buf_wipe(out);
 		return false;

@@ -162,7 +162,7 @@ TEST(each_base64_text_that_decodes_is_the_one_that_encodes)
 	/* All texts of four characters in a sample of the byte range. */
 	static const char sample[] = "AZaz09+/=-_ \n\0BQgw";
 
-	for (size_t n = 0; n < 18 * 18 * 18 * 18; n++)
+	for (size_t n = 0; n < (size_t) 18 * 18 * 18 * 18; n++)
 	{
 		const char text[4] = {sample[n % 18], sample[n / 18 % 18], sample[n / 324 % 18],
 							  sample[n / 5832]};

@@ -44,6 +44,7 @@ each_row_has_an_event_and_a_sentence(void **state)
 
 /* Marks what can be reached from a step by rows that a running rotation takes. */
 static void
+/* NOLINTNEXTLINE(misc-no-recursion): no deeper than there are steps. */
 reach(FsmStep step, bool *steps, bool *statuses)
 {
 	if (steps[step])
@@ -74,6 +75,7 @@ every_step_and_every_status_is_reachable_from_create(void **state)
 
 /* True if some path of other rows than retries leads from step to an end. */
 static bool
+/* NOLINTNEXTLINE(misc-no-recursion): no deeper than there are steps. */
 can_end(FsmStep step, int depth)
 {
 	if (depth > FSM_STEP_COUNT)
@@ -177,10 +179,12 @@ only_set_and_undo_change_which_password_is_live(void **state)
 }
 
 /*
- * Walks every path; refused: the server is known to refuse the new password. At an end the role must accept a password that is not known to be refused,
- * unless the way back itself failed for good, which is a dead letter.
+ * Walks every path; refused: the server is known to refuse the new password. At an end the role
+ * must accept a password that is not known to be refused, unless the way back itself failed for
+ * good, which is a dead letter.
  */
 static void
+/* NOLINTNEXTLINE(misc-no-recursion): no deeper than there are steps. */
 walk(FsmStep step, bool refused, int depth)
 {
 	for (size_t i = 0; fsm_row(i) != NULL; i++)

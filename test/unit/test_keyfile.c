@@ -318,9 +318,9 @@ TEST(a_valid_text_with_any_bytes_changed_is_read_or_refused_cleanly)
 		memcpy(copy, text, len);
 		assert_true(random_bytes(choice, sizeof(choice), &err));
 		for (int i = 0; i < 1 + choice[0] % 4; i++)
-			copy[choice[1 + 2 * i] % len] = (choice[2 + 2 * i] & 3)
-												? "a:\n\r# =\0"[choice[2 + 2 * i] % 8]
-												: (char) choice[2 + 2 * i];
+			copy[choice[1 + 2 * i] % len] =
+				(char) ((choice[2 + 2 * i] & 3) ? "a:\n\r# =\0"[choice[2 + 2 * i] % 8]
+												: choice[2 + 2 * i]);
 		left = (choice[0] & 0x80) ? choice[8] % (len + 1) : len;
 
 		if (keyfile_find(copy, left, NULL, &key, &err))

@@ -245,9 +245,9 @@ TEST(each_combination_of_classes_gives_all_its_characters_and_no_other)
 TEST(each_excluded_character_never_comes_and_all_others_do)
 {
 	use_seeded_source(3);
-	for (char excluded = ' '; excluded <= '~'; excluded++)
+	for (int excluded = ' '; excluded <= '~'; excluded++)
 	{
-		char exclude[] = {excluded, '\0'};
+		const char exclude[] = {(char) excluded, '\0'};
 		PasswordSpec spec = spec_of(1024, 15, exclude, true);
 		bool seen[128] = {false};
 		SecretBuf out = {0};
@@ -260,8 +260,8 @@ TEST(each_excluded_character_never_comes_and_all_others_do)
 			for (size_t i = 0; i < out.len; i++)
 				seen[(uint8_t) out.data[i]] = true;
 		}
-		for (char c = '!'; c <= '~'; c++)
-			assert_int_equal(seen[(uint8_t) c], c != excluded);
+		for (int c = '!'; c <= '~'; c++)
+			assert_int_equal(seen[c], c != excluded);
 	}
 }
 
