@@ -35,7 +35,9 @@ CREATE TABLE rotor.policy (
     require_each_type   boolean NOT NULL DEFAULT true,
     rotation_interval   interval
         CONSTRAINT policy_rotation_interval_is_at_least_a_minute
-        CHECK (rotation_interval >= interval '1 minute'),
+        CHECK (rotation_interval >= interval '1 minute')
+        CONSTRAINT policy_rotation_interval_is_at_most_100_years
+        CHECK (rotation_interval <= interval '100 years'),
     strategy            text NOT NULL DEFAULT 'staged'
         CONSTRAINT policy_strategy_is_staged_or_immediate CHECK (strategy IN ('staged', 'immediate')),
     verification        text NOT NULL DEFAULT 'login'
@@ -47,6 +49,8 @@ CREATE TABLE rotor.policy (
         CHECK (scram_iterations BETWEEN 1 AND 10000000),
     valid_until_margin  interval
         CONSTRAINT policy_valid_until_margin_is_positive CHECK (valid_until_margin > interval '0')
+        CONSTRAINT policy_valid_until_margin_is_at_most_100_years
+        CHECK (valid_until_margin <= interval '100 years')
         CONSTRAINT policy_valid_until_margin_needs_a_rotation_interval
         CHECK (valid_until_margin IS NULL OR rotation_interval IS NOT NULL),
     terminate_sessions  boolean NOT NULL DEFAULT false,
@@ -55,8 +59,18 @@ CREATE TABLE rotor.policy (
     backoff             interval NOT NULL DEFAULT '1 second'
         CONSTRAINT policy_backoff_is_positive CHECK (backoff > interval '0'),
     backoff_max         interval NOT NULL DEFAULT '10 minutes'
-        CONSTRAINT policy_backoff_max_is_at_least_backoff CHECK (backoff_max >= backoff),
-    description         text
+        CONSTRAINT policy_backoff_max_is_at_least_backoff CHECK (backoff_max >= backoff)
+        CONSTRAINT policy_backoff_max_is_at_most_30_days CHECK (backoff_max <= interval '30 days'),
+    description         text,
+    version_retention   interval NOT NULL DEFAULT '90 days'
+        CONSTRAINT policy_version_retention_is_not_negative CHECK (version_retention >= interval '0')
+        CONSTRAINT policy_version_retention_is_at_most_1000_years
+        CHECK (version_retention <= interval '1000 years'),
+    rotation_retention  interval NOT NULL DEFAULT '400 days'
+        CONSTRAINT policy_rotation_retention_is_not_negative CHECK (rotation_retention >= interval '0')
+        CONSTRAINT policy_rotation_retention_is_at_most_1000_years
+        CHECK (rotation_retention <= interval '1000 years'),
+    builtin             boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE rotor.policy IS 'how a value is generated and when and how it is rotated; written by superusers only, every change is audited';
 COMMENT ON COLUMN rotor.policy.name IS 'name of the policy';
@@ -68,7 +82,7 @@ COMMENT ON COLUMN rotor.policy.digits IS '0 to 9 may occur';
 COMMENT ON COLUMN rotor.policy.symbols IS 'ASCII punctuation may occur';
 COMMENT ON COLUMN rotor.policy.exclude IS 'characters that must not occur';
 COMMENT ON COLUMN rotor.policy.require_each_type IS 'every class that may occur does occur';
-COMMENT ON COLUMN rotor.policy.rotation_interval IS 'time between rotations, at least a minute; null: only when asked';
+COMMENT ON COLUMN rotor.policy.rotation_interval IS 'time between rotations, a minute to 100 years; null: only when asked';
 COMMENT ON COLUMN rotor.policy.strategy IS 'staged: answers when the new password is proved, restores the old one if it is refused; immediate: answers when it is set, proves it afterwards';
 COMMENT ON COLUMN rotor.policy.verification IS 'login: the server must ask for the password and accept it; verifier: where pg_hba.conf asks for none, a check of the stored verifier suffices';
 COMMENT ON COLUMN rotor.policy.verify_query IS 'one SELECT, run as the rotated role after its login; if it fails for good, the rotation succeeds with a note, for the password is proved; null: the login suffices';
@@ -78,27 +92,32 @@ COMMENT ON COLUMN rotor.policy.valid_until_margin IS 'sets VALID UNTIL to the ne
 COMMENT ON COLUMN rotor.policy.terminate_sessions IS 'end the role''s other sessions once the new password is proved';
 COMMENT ON COLUMN rotor.policy.max_attempts IS 'attempts of a step before a rotation becomes a dead letter, 1 to 100';
 COMMENT ON COLUMN rotor.policy.backoff IS 'first pause after a transient failure; doubled each time, with full jitter';
-COMMENT ON COLUMN rotor.policy.backoff_max IS 'longest pause between attempts';
+COMMENT ON COLUMN rotor.policy.backoff_max IS 'longest pause between attempts, at most 30 days';
 COMMENT ON COLUMN rotor.policy.description IS 'what it is for';
+COMMENT ON COLUMN rotor.policy.version_retention IS 'how long a version is kept after it was pending, current or previous for the last time; purge() removes it then';
+COMMENT ON COLUMN rotor.policy.rotation_retention IS 'how long a rotation is kept after its end; purge() removes it then';
+COMMENT ON COLUMN rotor.policy.builtin IS 'as rotor came with it; false once it was changed';
 
-INSERT INTO rotor.policy (name, description) VALUES
-    ('default', '32 characters of every class, rotated when asked');
-INSERT INTO rotor.policy (name, length, rotation_interval, terminate_sessions, description) VALUES
-    ('high', 64, '7 days', true, '64 characters of every class, rotated weekly, old sessions ended');
-INSERT INTO rotor.policy (name, exclude, description) VALUES
+INSERT INTO rotor.policy (name, description, builtin) VALUES
+    ('default', '32 characters of every class, rotated when asked', true);
+INSERT INTO rotor.policy (name, length, rotation_interval, terminate_sessions, description, builtin) VALUES
+    ('high', 64, '7 days', true, '64 characters of every class, rotated weekly, old sessions ended', true);
+INSERT INTO rotor.policy (name, exclude, description, builtin) VALUES
     ('compat', $$!"#$%&'()*+,/:;<=>?@[\]^`{|}$$,
-     'only symbols that stand unquoted in a URI, a connection string and an INI file: - . _ ~');
+     'only symbols that stand unquoted in a URI, a connection string and an INI file: - . _ ~', true);
 
 CREATE TABLE rotor.store (
     name        text COLLATE "C" PRIMARY KEY,
     type        text NOT NULL CONSTRAINT store_type_is_local CHECK (type = 'local'),
-    description text
+    description text,
+    builtin     boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE rotor.store IS 'where secrets are published; every version is sealed in this database first';
 COMMENT ON COLUMN rotor.store.name IS 'name of the store';
 COMMENT ON COLUMN rotor.store.type IS 'local: sealed in this database, the only kind so far';
 COMMENT ON COLUMN rotor.store.description IS 'what it is for';
-INSERT INTO rotor.store VALUES ('local', 'local', 'sealed in this database');
+COMMENT ON COLUMN rotor.store.builtin IS 'as rotor came with it; false once it was changed';
+INSERT INTO rotor.store VALUES ('local', 'local', 'sealed in this database', true);
 
 CREATE TABLE rotor.target (
     name        text COLLATE "C" PRIMARY KEY,
@@ -108,7 +127,8 @@ CREATE TABLE rotor.target (
     dbname      text,
     sslmode     text CONSTRAINT target_sslmode_is_one_of_libpq
         CHECK (sslmode IN ('disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full')),
-    description text
+    description text,
+    builtin     boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE rotor.target IS 'where a credential is valid, and the address that get_secret() and connection_uri() tell applications';
 COMMENT ON COLUMN rotor.target.name IS 'name of the target';
@@ -118,7 +138,8 @@ COMMENT ON COLUMN rotor.target.port IS 'port told to applications; null: this se
 COMMENT ON COLUMN rotor.target.dbname IS 'database told to applications; null: the one that is read from';
 COMMENT ON COLUMN rotor.target.sslmode IS 'sslmode in connection_uri(); null: prefer';
 COMMENT ON COLUMN rotor.target.description IS 'what it is for';
-INSERT INTO rotor.target (name, type, description) VALUES ('self', 'self', 'this cluster');
+COMMENT ON COLUMN rotor.target.builtin IS 'as rotor came with it; false once it was changed';
+INSERT INTO rotor.target (name, type, description, builtin) VALUES ('self', 'self', 'this cluster', true);
 
 CREATE TABLE rotor.secret (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -138,17 +159,18 @@ CREATE TABLE rotor.secret (
     deleted_at        timestamptz
 );
 CREATE UNIQUE INDEX secret_name ON rotor.secret (name) WHERE deleted_at IS NULL;
-CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid, system_identifier) WHERE deleted_at IS NULL;
 CREATE INDEX secret_due ON rotor.secret (next_rotation)
     WHERE enabled AND deleted_at IS NULL AND next_rotation IS NOT NULL;
 CREATE INDEX secret_policy ON rotor.secret (policy);
+CREATE INDEX secret_deleted ON rotor.secret (deleted_at) WHERE deleted_at IS NOT NULL;
 COMMENT ON TABLE rotor.secret IS 'one managed credential; made by manage() or the first rotate()';
 COMMENT ON COLUMN rotor.secret.id IS 'number of the secret';
 COMMENT ON COLUMN rotor.secret.name IS 'name by which functions find it; the role''s name unless manage() said otherwise';
 COMMENT ON COLUMN rotor.secret.target IS 'where the credential is valid';
 COMMENT ON COLUMN rotor.secret.username IS 'the role''s name when it was last seen';
 COMMENT ON COLUMN rotor.secret.role_oid IS 'the role''s oid: a rename is followed';
-COMMENT ON COLUMN rotor.secret.system_identifier IS 'the cluster the oid belongs to';
+COMMENT ON COLUMN rotor.secret.system_identifier IS 'the cluster the oid belongs to; 0: out of a dump of this one. reconcile() binds the secret to this cluster';
 COMMENT ON COLUMN rotor.secret.store IS 'where its versions are published';
 COMMENT ON COLUMN rotor.secret.policy IS 'how and when it is rotated';
 COMMENT ON COLUMN rotor.secret.enabled IS 'rotated on schedule; rotate() works either way';
@@ -156,7 +178,7 @@ COMMENT ON COLUMN rotor.secret.next_rotation IS 'due from then on; null: only wh
 COMMENT ON COLUMN rotor.secret.last_rotation IS 'end of the last successful rotation';
 COMMENT ON COLUMN rotor.secret.created_at IS 'when it was taken under management';
 COMMENT ON COLUMN rotor.secret.created_by IS 'who took it under management';
-COMMENT ON COLUMN rotor.secret.deleted_at IS 'when management ended; null while it lasts';
+COMMENT ON COLUMN rotor.secret.deleted_at IS 'when management ended; null while it lasts; purge() removes the secret when rotor.recovery_window has passed';
 
 CREATE TABLE rotor.data_key (
     id            uuid PRIMARY KEY,
@@ -185,10 +207,13 @@ CREATE TABLE rotor.version (
     fingerprint bytea,
     created_at  timestamptz NOT NULL DEFAULT now(),
     set_at      timestamptz,
-    verified_at timestamptz
+    verified_at timestamptz,
+    retired_at  timestamptz
 );
 CREATE UNIQUE INDEX version_stage ON rotor.version (secret_id, stage) WHERE stage IS NOT NULL;
 CREATE INDEX version_secret ON rotor.version (secret_id, created_at);
+CREATE INDEX version_key ON rotor.version (key_id);
+CREATE INDEX version_retired ON rotor.version (retired_at) WHERE stage IS NULL;
 COMMENT ON TABLE rotor.version IS 'one value of a secret, sealed (AES-256-GCM; secret, version and key are bound into it)';
 COMMENT ON COLUMN rotor.version.id IS 'the version''s uuid';
 COMMENT ON COLUMN rotor.version.secret_id IS 'whose value it is';
@@ -199,11 +224,12 @@ COMMENT ON COLUMN rotor.version.fingerprint IS 'SHA-256 of the verifier that the
 COMMENT ON COLUMN rotor.version.created_at IS 'when it was generated';
 COMMENT ON COLUMN rotor.version.set_at IS 'when the role was given it';
 COMMENT ON COLUMN rotor.version.verified_at IS 'when a login proved it';
+COMMENT ON COLUMN rotor.version.retired_at IS 'when it lost its last stage; null while it has one';
 
 CREATE TABLE rotor.rotation (
     id                 uuid PRIMARY KEY,
     secret_id          bigint NOT NULL REFERENCES rotor.secret,
-    version_id         uuid REFERENCES rotor.version,
+    version_id         uuid,
     trigger            text NOT NULL CONSTRAINT rotation_trigger_is_manual_schedule_or_rollback
         CHECK (trigger IN ('manual', 'schedule', 'rollback')),
     strategy           text NOT NULL CONSTRAINT rotation_strategy_is_staged_or_immediate
@@ -238,10 +264,11 @@ CREATE INDEX rotation_due ON rotor.rotation (next_attempt_at)
     WHERE status IN ('pending', 'in_progress', 'verifying');
 CREATE INDEX rotation_secret ON rotor.rotation (secret_id, queued_at);
 CREATE INDEX rotation_dead ON rotor.rotation (secret_id) WHERE dead_letter;
+CREATE INDEX rotation_finished ON rotor.rotation (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE rotor.rotation IS 'one attempt to give a secret a new value; its uuid is the correlation id everywhere';
 COMMENT ON COLUMN rotor.rotation.id IS 'the rotation''s uuid';
 COMMENT ON COLUMN rotor.rotation.secret_id IS 'the secret';
-COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings';
+COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings; history outlives it';
 COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule or rollback';
 COMMENT ON COLUMN rotor.rotation.strategy IS 'staged or immediate';
 COMMENT ON COLUMN rotor.rotation.step IS 'what comes next: create, set, test, finish, undo; done when it is over';
@@ -286,12 +313,13 @@ COMMENT ON COLUMN rotor.saved_verifier.former_previous IS 'version that was prev
 CREATE TABLE rotor.access_grant (
     secret_id  bigint NOT NULL REFERENCES rotor.secret,
     role_oid   oid NOT NULL,
-    privilege  text NOT NULL CONSTRAINT access_grant_privilege_is_read_rotate_or_manage
+    privilege  text COLLATE "C" NOT NULL CONSTRAINT access_grant_privilege_is_read_rotate_or_manage
         CHECK (privilege IN ('read', 'rotate', 'manage')),
     granted_by text NOT NULL,
     granted_at timestamptz NOT NULL DEFAULT now(),
     gave_usage boolean NOT NULL,
     gave_execute text[] NOT NULL,
+    role_name  text NOT NULL,
     PRIMARY KEY (secret_id, role_oid, privilege)
 );
 COMMENT ON TABLE rotor.access_grant IS 'rights on single secrets, given by grant_access()';
@@ -302,9 +330,11 @@ COMMENT ON COLUMN rotor.access_grant.granted_by IS 'who gave it';
 COMMENT ON COLUMN rotor.access_grant.granted_at IS 'when';
 COMMENT ON COLUMN rotor.access_grant.gave_usage IS 'the role had no USAGE on the schema before: it goes with its last right';
 COMMENT ON COLUMN rotor.access_grant.gave_execute IS 'the functions that the role had no EXECUTE on before: it goes with the last right that needs them';
+COMMENT ON COLUMN rotor.access_grant.role_name IS 'its name when it was last seen: in another cluster reconcile() finds it by that';
 
+CREATE SEQUENCE rotor.audit_id AS bigint;
 CREATE TABLE rotor.audit (
-    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           bigint NOT NULL DEFAULT nextval('rotor.audit_id'),
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     actor        text NOT NULL,
     session_user_name text,
@@ -315,11 +345,15 @@ CREATE TABLE rotor.audit (
     version      uuid,
     result       text NOT NULL,
     duration_ms  float8,
-    detail       jsonb
-);
-CREATE INDEX audit_at ON rotor.audit (at);
+    detail       jsonb,
+    PRIMARY KEY (at, id)
+) PARTITION BY RANGE (at);
+ALTER SEQUENCE rotor.audit_id OWNED BY rotor.audit.id;
 CREATE INDEX audit_rotation ON rotor.audit (rotation) WHERE rotation IS NOT NULL;
-COMMENT ON TABLE rotor.audit IS 'append-only: who did what to which secret, from where, with what result';
+-- For months whose partition was not made in time. Partitions of months are made in guards.sql and by maintenance.
+CREATE TABLE rotor.audit_default PARTITION OF rotor.audit DEFAULT;
+COMMENT ON TABLE rotor.audit_default IS 'rows of months for which no partition was made in time';
+COMMENT ON TABLE rotor.audit IS 'append-only: who did what to which secret, from where, with what result; one partition a month (UTC)';
 COMMENT ON COLUMN rotor.audit.id IS 'grows with time';
 COMMENT ON COLUMN rotor.audit.at IS 'when';
 COMMENT ON COLUMN rotor.audit.actor IS 'the role that acted';
@@ -345,11 +379,13 @@ INSERT INTO rotor.statistics_reset DEFAULT VALUES;
 
 CREATE TABLE rotor.home (
     singleton    boolean PRIMARY KEY DEFAULT true CONSTRAINT home_has_one_row CHECK (singleton),
-    database_oid oid NOT NULL
+    database_oid oid NOT NULL,
+    maintained_at timestamptz
 );
 COMMENT ON TABLE rotor.home IS 'the database the extension was created in: a copy of it (CREATE DATABASE ... TEMPLATE) rotates nothing';
 COMMENT ON COLUMN rotor.home.singleton IS 'there is one row';
 COMMENT ON COLUMN rotor.home.database_oid IS 'oid of that database';
+COMMENT ON COLUMN rotor.home.maintained_at IS 'when a worker last began to make partitions and to purge';
 INSERT INTO rotor.home (database_oid)
     SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database();
 
@@ -431,7 +467,7 @@ COMMENT ON FUNCTION rotor.requeue(uuid) IS
 
 -- sql/admin.sql
 
--- Managing secrets, rights and keys.
+-- Managing secrets and rights.
 
 CREATE FUNCTION rotor.manage(
     secret text, username text DEFAULT NULL, policy text DEFAULT 'default',
@@ -443,11 +479,12 @@ COMMENT ON FUNCTION rotor.manage(text, text, text, text, text) IS
 CREATE FUNCTION rotor.unmanage(secret text) RETURNS rotor.secret
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_unmanage';
 COMMENT ON FUNCTION rotor.unmanage(text) IS
-    'ends the management of a secret; role, password and versions stay, restore() brings it back';
+    'ends the management of a secret; the role and its password stay; versions are kept for rotor.recovery_window, so that restore() can bring it back; its name can be used anew';
 
 CREATE FUNCTION rotor.restore(secret text) RETURNS rotor.secret
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_restore';
-COMMENT ON FUNCTION rotor.restore(text) IS 'takes up again the management that unmanage() ended';
+COMMENT ON FUNCTION rotor.restore(text) IS
+    'takes up again the management that unmanage() ended, within rotor.recovery_window';
 
 CREATE FUNCTION rotor.enable(secret text) RETURNS rotor.secret
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_enable';
@@ -467,15 +504,76 @@ CREATE FUNCTION rotor.revoke_access(secret text, role regrole, privilege text) R
 COMMENT ON FUNCTION rotor.revoke_access(text, regrole, text) IS
     'takes a right on one secret back; USAGE and EXECUTE go with the role''s last right';
 
+CREATE FUNCTION rotor.reset_statistics() RETURNS timestamptz
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_reset_statistics';
+COMMENT ON FUNCTION rotor.reset_statistics() IS
+    'statistics() counts from now on; nothing is deleted; superusers only';
+
+CREATE FUNCTION rotor.reconcile(
+    secret text DEFAULT NULL,
+    OUT secret_name text, OUT role text, OUT finding text, OUT remedy text) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_reconcile';
+COMMENT ON FUNCTION rotor.reconcile(text) IS
+    'compares one secret, or all (superusers only), with its role: learns new names, says which password was changed by somebody else, and binds the secrets that a dump or pg_upgrade brought from another cluster (superusers only): until then they are not rotated, and only superusers read them';
+
+CREATE FUNCTION rotor.purge(
+    dry_run boolean DEFAULT false, OUT what text, OUT purged bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_purge';
+COMMENT ON FUNCTION rotor.purge(boolean) IS
+    'removes unmanaged secrets, versions, rotations and audit that their retention has passed, never what may be live, and returns how many; workers do it by themselves; dry_run: only counts; superusers only';
+
+-- sql/keys.sql
+
+-- Keys for years: master keys and data keys are added, rotated and retired. Superusers only.
+
+CREATE FUNCTION rotor.add_master_key(id text DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_add_master_key';
+COMMENT ON FUNCTION rotor.add_master_key(text) IS
+    'appends a new random master key to the key file as the newest, and returns its id; not undone by a rollback; superusers only';
+
 CREATE FUNCTION rotor.rewrap_keys() RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rewrap_keys';
 COMMENT ON FUNCTION rotor.rewrap_keys() IS
     'wraps every data key by the newest master key and returns how many were moved; superusers only';
 
-CREATE FUNCTION rotor.reset_statistics() RETURNS timestamptz
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_reset_statistics';
-COMMENT ON FUNCTION rotor.reset_statistics() IS
-    'statistics() counts from now on; nothing is deleted; superusers only';
+CREATE FUNCTION rotor.rotate_data_key() RETURNS uuid
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rotate_data_key';
+COMMENT ON FUNCTION rotor.rotate_data_key() IS
+    'makes a new data key, which seals values from the commit on, and returns its id; what the old one sealed stays readable and is moved by workers or reseal(); superusers only';
+
+CREATE FUNCTION rotor.reseal(max_values bigint DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_reseal';
+COMMENT ON FUNCTION rotor.reseal(bigint) IS
+    'seals values of former data keys anew by the active one, leaving out those that a rotation has locked, and returns how many; workers do it by themselves; superusers only';
+
+CREATE FUNCTION rotor.retire_keys(OUT kind text, OUT id text) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_retire_keys';
+COMMENT ON FUNCTION rotor.retire_keys() IS
+    'deletes the data keys that no value needs any more and returns them, then lists the master keys of the key file that no data key needs, which stay; superusers only';
+
+CREATE FUNCTION rotor.remove_master_key(id text) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_remove_master_key';
+COMMENT ON FUNCTION rotor.remove_master_key(text) IS
+    'takes a master key that no data key needs out of the key file; not undone by a rollback; superusers only';
+
+CREATE FUNCTION rotor.export_keys(certificate text) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_export_keys';
+COMMENT ON FUNCTION rotor.export_keys(text) IS
+    'the master keys that data keys need, and the newest, in an envelope (CMS, PEM) that only the private key of this X.509 certificate opens; superusers only';
+
+CREATE FUNCTION rotor.import_keys(envelope text, private_key_file text) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_import_keys';
+COMMENT ON FUNCTION rotor.import_keys(text, text) IS
+    'opens what export_keys() gave with the private key in a file of the server, adds the master keys that the key file lacks before those that are there, and returns how many; not undone by a rollback; superusers only';
+
+CREATE VIEW rotor.keys AS
+    SELECT k.id, k.master_key_id, k.active, k.created_at, v.versions, s.saved_verifiers,
+           CASE WHEN k.active THEN 'active' WHEN v.versions + s.saved_verifiers > 0 THEN 'resealing'
+                ELSE 'unused' END AS state
+    FROM rotor.data_key k
+    CROSS JOIN LATERAL (SELECT count(*) AS versions FROM rotor.version v WHERE v.key_id = k.id) v
+    CROSS JOIN LATERAL (SELECT count(*) AS saved_verifiers FROM rotor.saved_verifier s WHERE s.key_id = k.id) s;
+COMMENT ON VIEW rotor.keys IS 'one row a data key: the master key that wraps it, and how many values still need it; never a key';
 
 -- sql/observe.sql
 
@@ -494,22 +592,34 @@ CREATE FUNCTION rotor.transitions(
 COMMENT ON FUNCTION rotor.transitions() IS 'the table that decides what follows each outcome of each step';
 
 CREATE VIEW rotor.transitions AS SELECT * FROM rotor.transitions();
-COMMENT ON VIEW rotor.transitions IS 'the table that decides what follows each outcome of each step; live: the password the role accepts afterwards';
+COMMENT ON VIEW rotor.transitions IS 'the table that decides what follows each outcome of each step; live: the password the role accepts afterwards; needs EXECUTE on rotor.transitions() too';
 
 CREATE VIEW rotor.secrets AS
     SELECT s.name AS secret, coalesce(a.rolname::text, s.username) AS role, a.oid IS NOT NULL AS role_exists,
            s.policy, s.store, s.target, s.enabled,
            now() - v.set_at AS age, v.id AS version_id, v.verified_at, s.last_rotation, s.next_rotation,
            l.status AS last_status, l.error_code AS last_error_code, l.error_message AS last_error,
-           l.id AS last_rotation_id, s.created_at, s.created_by
+           l.id AS last_rotation_id, s.created_at, s.created_by,
+           CASE WHEN s.system_identifier <> c.system_identifier THEN 'other_cluster'
+                WHEN a.oid IS NULL THEN 'no_role' WHEN NOT s.enabled THEN 'disabled'
+                WHEN v.id IS NULL THEN 'no_value' ELSE 'active' END AS state
     FROM rotor.secret s
-    LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid
+    CROSS JOIN pg_catalog.pg_control_system() c
+    LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier
     LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
     LEFT JOIN LATERAL (
         SELECT r.id, r.status, r.error_code, r.error_message FROM rotor.rotation r
         WHERE r.secret_id = s.id ORDER BY r.queued_at DESC LIMIT 1) l ON true
     WHERE s.deleted_at IS NULL;
-COMMENT ON VIEW rotor.secrets IS 'one row a secret: role, policy, store, age of the password, next rotation, last result; never a value';
+COMMENT ON VIEW rotor.secrets IS 'one row a secret: role, policy, store, age of the password, next rotation, last result, state; never a value';
+
+CREATE VIEW rotor.unmanaged AS
+    SELECT s.name AS secret, s.username AS role, s.policy, s.deleted_at AS unmanaged_at,
+           s.deleted_at + coalesce(nullif(current_setting('rotor.recovery_window', true), ''), '7d')::interval
+               AS restorable_until
+    FROM rotor.secret s
+    WHERE s.deleted_at IS NOT NULL;
+COMMENT ON VIEW rotor.unmanaged IS 'secrets whose management ended, and until when restore() brings them back; maintenance removes them afterwards';
 
 CREATE VIEW rotor.rotations AS
     SELECT r.id, s.name AS secret, s.username AS role, r.version_id, r.trigger, r.strategy, r.step, r.status,
@@ -542,6 +652,7 @@ CREATE VIEW rotor.upcoming AS
            coalesce(r.next_attempt_at, s.next_rotation) AS due_at,
            coalesce(r.next_attempt_at, s.next_rotation) < now() AS overdue, r.id AS rotation
     FROM rotor.secret s
+    JOIN pg_catalog.pg_control_system() c ON c.system_identifier = s.system_identifier
     LEFT JOIN rotor.rotation r ON r.secret_id = s.id AND r.status IN ('pending', 'in_progress', 'verifying')
     WHERE s.deleted_at IS NULL
       AND (r.id IS NOT NULL OR (s.enabled AND s.next_rotation IS NOT NULL));
@@ -560,7 +671,9 @@ CREATE VIEW rotor.coverage AS
            now() - v.set_at > p.rotation_interval AS overdue,
            v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8')) AS in_sync
     FROM pg_catalog.pg_authid a
+    CROSS JOIN pg_catalog.pg_control_system() c
     LEFT JOIN rotor.secret s ON s.role_oid = a.oid AND s.target = 'self' AND s.deleted_at IS NULL
+        AND s.system_identifier = c.system_identifier
     LEFT JOIN rotor.policy p ON p.name = s.policy
     LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
     WHERE a.rolcanlogin;
@@ -609,6 +722,32 @@ CREATE FUNCTION rotor.guard_audit() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_guard_audit';
 COMMENT ON FUNCTION rotor.guard_audit() IS 'refuses UPDATE, DELETE and TRUNCATE of the audit';
 
+CREATE FUNCTION rotor.guard_restored() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_guard_restored';
+COMMENT ON FUNCTION rotor.guard_restored() IS 'lets secrets that a dump brings back rest until reconcile()';
+
+CREATE FUNCTION rotor.guard_drop() RETURNS event_trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_guard_drop';
+COMMENT ON FUNCTION rotor.guard_drop() IS 'warns of what DROP EXTENSION rotor forgets';
+
+CREATE EVENT TRIGGER rotor_guard_drop ON ddl_command_start WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED')
+    EXECUTE FUNCTION rotor.guard_drop();
+COMMENT ON EVENT TRIGGER rotor_guard_drop IS 'warns of what DROP EXTENSION rotor forgets';
+
+CREATE FUNCTION rotor.guard_update() RETURNS event_trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_guard_update';
+COMMENT ON FUNCTION rotor.guard_update() IS
+    'lets ALTER EXTENSION rotor UPDATE go no further than the library that is loaded, and tells all sessions';
+
+CREATE EVENT TRIGGER rotor_guard_update ON ddl_command_end WHEN TAG IN ('ALTER EXTENSION')
+    EXECUTE FUNCTION rotor.guard_update();
+COMMENT ON EVENT TRIGGER rotor_guard_update IS 'keeps the versions of extension and library together';
+
+CREATE FUNCTION rotor.make_audit_partitions() RETURNS int
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_make_audit_partitions';
+COMMENT ON FUNCTION rotor.make_audit_partitions() IS
+    'makes the partitions of the audit for this month and the next two, where they are missing, and returns how many; workers do it by themselves; superusers only';
+
 CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON rotor.policy
     FOR EACH ROW EXECUTE FUNCTION rotor.guard_configuration();
 CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON rotor.policy
@@ -621,7 +760,11 @@ CREATE TRIGGER guard_row BEFORE INSERT OR UPDATE OR DELETE ON rotor.target
     FOR EACH ROW EXECUTE FUNCTION rotor.guard_configuration();
 CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON rotor.target
     FOR EACH STATEMENT EXECUTE FUNCTION rotor.guard_configuration();
+CREATE TRIGGER guard_restored BEFORE INSERT ON rotor.secret
+    FOR EACH ROW EXECUTE FUNCTION rotor.guard_restored();
 CREATE TRIGGER guard_change BEFORE UPDATE OR DELETE OR TRUNCATE ON rotor.audit
+    FOR EACH STATEMENT EXECUTE FUNCTION rotor.guard_audit();
+CREATE TRIGGER guard_change BEFORE UPDATE OR DELETE OR TRUNCATE ON rotor.audit_default
     FOR EACH STATEMENT EXECUTE FUNCTION rotor.guard_audit();
 
 -- ALWAYS: session_replication_role = replica does not switch them off.
@@ -631,13 +774,27 @@ ALTER TABLE rotor.store ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE rotor.store ENABLE ALWAYS TRIGGER guard_truncate;
 ALTER TABLE rotor.target ENABLE ALWAYS TRIGGER guard_row;
 ALTER TABLE rotor.target ENABLE ALWAYS TRIGGER guard_truncate;
+ALTER TABLE rotor.secret ENABLE ALWAYS TRIGGER guard_restored;
 ALTER TABLE rotor.audit ENABLE ALWAYS TRIGGER guard_change;
+ALTER TABLE rotor.audit_default ENABLE ALWAYS TRIGGER guard_change;
+SELECT rotor.make_audit_partitions();
 
--- Configuration travels in a dump; sealed values do not.
-SELECT pg_catalog.pg_extension_config_dump('rotor.policy',
-    $$WHERE name NOT IN ('default', 'high', 'compat')$$);
-SELECT pg_catalog.pg_extension_config_dump('rotor.target', $$WHERE name <> 'self'$$);
-SELECT pg_catalog.pg_extension_config_dump('rotor.store', $$WHERE name <> 'local'$$);
+-- Configuration travels in a dump. Values (sealed), keys (wrapped) and history do on request only:
+-- PGOPTIONS='-c rotor.dump_values=on' pg_dump ...
+SELECT pg_catalog.pg_extension_config_dump('rotor.policy', 'WHERE NOT builtin');
+SELECT pg_catalog.pg_extension_config_dump('rotor.target', 'WHERE NOT builtin');
+SELECT pg_catalog.pg_extension_config_dump('rotor.store', 'WHERE NOT builtin');
+SELECT pg_catalog.pg_extension_config_dump('rotor.secret', '');
+SELECT pg_catalog.pg_extension_config_dump('rotor.secret_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('rotor.access_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('rotor.data_key',
+    $$WHERE coalesce(nullif(pg_catalog.current_setting('rotor.dump_values', true), ''), 'off')::boolean$$);
+SELECT pg_catalog.pg_extension_config_dump('rotor.version',
+    $$WHERE coalesce(nullif(pg_catalog.current_setting('rotor.dump_values', true), ''), 'off')::boolean$$);
+SELECT pg_catalog.pg_extension_config_dump('rotor.rotation',
+    $$WHERE coalesce(nullif(pg_catalog.current_setting('rotor.dump_values', true), ''), 'off')::boolean$$);
+SELECT pg_catalog.pg_extension_config_dump('rotor.saved_verifier',
+    $$WHERE coalesce(nullif(pg_catalog.current_setting('rotor.dump_values', true), ''), 'off')::boolean$$);
 
 REVOKE ALL ON SCHEMA rotor FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA rotor FROM PUBLIC;

@@ -1,4 +1,4 @@
--- Managing secrets, rights and keys.
+-- Managing secrets and rights.
 
 CREATE FUNCTION rotor.manage(
     secret text, username text DEFAULT NULL, policy text DEFAULT 'default',
@@ -10,11 +10,12 @@ COMMENT ON FUNCTION rotor.manage(text, text, text, text, text) IS
 CREATE FUNCTION rotor.unmanage(secret text) RETURNS rotor.secret
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_unmanage';
 COMMENT ON FUNCTION rotor.unmanage(text) IS
-    'ends the management of a secret; role, password and versions stay, restore() brings it back';
+    'ends the management of a secret; the role and its password stay; versions are kept for rotor.recovery_window, so that restore() can bring it back; its name can be used anew';
 
 CREATE FUNCTION rotor.restore(secret text) RETURNS rotor.secret
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_restore';
-COMMENT ON FUNCTION rotor.restore(text) IS 'takes up again the management that unmanage() ended';
+COMMENT ON FUNCTION rotor.restore(text) IS
+    'takes up again the management that unmanage() ended, within rotor.recovery_window';
 
 CREATE FUNCTION rotor.enable(secret text) RETURNS rotor.secret
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_enable';
@@ -34,12 +35,20 @@ CREATE FUNCTION rotor.revoke_access(secret text, role regrole, privilege text) R
 COMMENT ON FUNCTION rotor.revoke_access(text, regrole, text) IS
     'takes a right on one secret back; USAGE and EXECUTE go with the role''s last right';
 
-CREATE FUNCTION rotor.rewrap_keys() RETURNS bigint
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rewrap_keys';
-COMMENT ON FUNCTION rotor.rewrap_keys() IS
-    'wraps every data key by the newest master key and returns how many were moved; superusers only';
-
 CREATE FUNCTION rotor.reset_statistics() RETURNS timestamptz
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_reset_statistics';
 COMMENT ON FUNCTION rotor.reset_statistics() IS
     'statistics() counts from now on; nothing is deleted; superusers only';
+
+CREATE FUNCTION rotor.reconcile(
+    secret text DEFAULT NULL,
+    OUT secret_name text, OUT role text, OUT finding text, OUT remedy text) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_reconcile';
+COMMENT ON FUNCTION rotor.reconcile(text) IS
+    'compares one secret, or all (superusers only), with its role: learns new names, says which password was changed by somebody else, and binds the secrets that a dump or pg_upgrade brought from another cluster (superusers only): until then they are not rotated, and only superusers read them';
+
+CREATE FUNCTION rotor.purge(
+    dry_run boolean DEFAULT false, OUT what text, OUT purged bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_purge';
+COMMENT ON FUNCTION rotor.purge(boolean) IS
+    'removes unmanaged secrets, versions, rotations and audit that their retention has passed, never what may be live, and returns how many; workers do it by themselves; dry_run: only counts; superusers only';

@@ -13,22 +13,34 @@ CREATE FUNCTION rotor.transitions(
 COMMENT ON FUNCTION rotor.transitions() IS 'the table that decides what follows each outcome of each step';
 
 CREATE VIEW rotor.transitions AS SELECT * FROM rotor.transitions();
-COMMENT ON VIEW rotor.transitions IS 'the table that decides what follows each outcome of each step; live: the password the role accepts afterwards';
+COMMENT ON VIEW rotor.transitions IS 'the table that decides what follows each outcome of each step; live: the password the role accepts afterwards; needs EXECUTE on rotor.transitions() too';
 
 CREATE VIEW rotor.secrets AS
     SELECT s.name AS secret, coalesce(a.rolname::text, s.username) AS role, a.oid IS NOT NULL AS role_exists,
            s.policy, s.store, s.target, s.enabled,
            now() - v.set_at AS age, v.id AS version_id, v.verified_at, s.last_rotation, s.next_rotation,
            l.status AS last_status, l.error_code AS last_error_code, l.error_message AS last_error,
-           l.id AS last_rotation_id, s.created_at, s.created_by
+           l.id AS last_rotation_id, s.created_at, s.created_by,
+           CASE WHEN s.system_identifier <> c.system_identifier THEN 'other_cluster'
+                WHEN a.oid IS NULL THEN 'no_role' WHEN NOT s.enabled THEN 'disabled'
+                WHEN v.id IS NULL THEN 'no_value' ELSE 'active' END AS state
     FROM rotor.secret s
-    LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid
+    CROSS JOIN pg_catalog.pg_control_system() c
+    LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier
     LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
     LEFT JOIN LATERAL (
         SELECT r.id, r.status, r.error_code, r.error_message FROM rotor.rotation r
         WHERE r.secret_id = s.id ORDER BY r.queued_at DESC LIMIT 1) l ON true
     WHERE s.deleted_at IS NULL;
-COMMENT ON VIEW rotor.secrets IS 'one row a secret: role, policy, store, age of the password, next rotation, last result; never a value';
+COMMENT ON VIEW rotor.secrets IS 'one row a secret: role, policy, store, age of the password, next rotation, last result, state; never a value';
+
+CREATE VIEW rotor.unmanaged AS
+    SELECT s.name AS secret, s.username AS role, s.policy, s.deleted_at AS unmanaged_at,
+           s.deleted_at + coalesce(nullif(current_setting('rotor.recovery_window', true), ''), '7d')::interval
+               AS restorable_until
+    FROM rotor.secret s
+    WHERE s.deleted_at IS NOT NULL;
+COMMENT ON VIEW rotor.unmanaged IS 'secrets whose management ended, and until when restore() brings them back; maintenance removes them afterwards';
 
 CREATE VIEW rotor.rotations AS
     SELECT r.id, s.name AS secret, s.username AS role, r.version_id, r.trigger, r.strategy, r.step, r.status,
@@ -61,6 +73,7 @@ CREATE VIEW rotor.upcoming AS
            coalesce(r.next_attempt_at, s.next_rotation) AS due_at,
            coalesce(r.next_attempt_at, s.next_rotation) < now() AS overdue, r.id AS rotation
     FROM rotor.secret s
+    JOIN pg_catalog.pg_control_system() c ON c.system_identifier = s.system_identifier
     LEFT JOIN rotor.rotation r ON r.secret_id = s.id AND r.status IN ('pending', 'in_progress', 'verifying')
     WHERE s.deleted_at IS NULL
       AND (r.id IS NOT NULL OR (s.enabled AND s.next_rotation IS NOT NULL));
@@ -79,7 +92,9 @@ CREATE VIEW rotor.coverage AS
            now() - v.set_at > p.rotation_interval AS overdue,
            v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8')) AS in_sync
     FROM pg_catalog.pg_authid a
+    CROSS JOIN pg_catalog.pg_control_system() c
     LEFT JOIN rotor.secret s ON s.role_oid = a.oid AND s.target = 'self' AND s.deleted_at IS NULL
+        AND s.system_identifier = c.system_identifier
     LEFT JOIN rotor.policy p ON p.name = s.policy
     LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
     WHERE a.rolcanlogin;

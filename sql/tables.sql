@@ -16,7 +16,9 @@ CREATE TABLE rotor.policy (
     require_each_type   boolean NOT NULL DEFAULT true,
     rotation_interval   interval
         CONSTRAINT policy_rotation_interval_is_at_least_a_minute
-        CHECK (rotation_interval >= interval '1 minute'),
+        CHECK (rotation_interval >= interval '1 minute')
+        CONSTRAINT policy_rotation_interval_is_at_most_100_years
+        CHECK (rotation_interval <= interval '100 years'),
     strategy            text NOT NULL DEFAULT 'staged'
         CONSTRAINT policy_strategy_is_staged_or_immediate CHECK (strategy IN ('staged', 'immediate')),
     verification        text NOT NULL DEFAULT 'login'
@@ -28,6 +30,8 @@ CREATE TABLE rotor.policy (
         CHECK (scram_iterations BETWEEN 1 AND 10000000),
     valid_until_margin  interval
         CONSTRAINT policy_valid_until_margin_is_positive CHECK (valid_until_margin > interval '0')
+        CONSTRAINT policy_valid_until_margin_is_at_most_100_years
+        CHECK (valid_until_margin <= interval '100 years')
         CONSTRAINT policy_valid_until_margin_needs_a_rotation_interval
         CHECK (valid_until_margin IS NULL OR rotation_interval IS NOT NULL),
     terminate_sessions  boolean NOT NULL DEFAULT false,
@@ -36,8 +40,18 @@ CREATE TABLE rotor.policy (
     backoff             interval NOT NULL DEFAULT '1 second'
         CONSTRAINT policy_backoff_is_positive CHECK (backoff > interval '0'),
     backoff_max         interval NOT NULL DEFAULT '10 minutes'
-        CONSTRAINT policy_backoff_max_is_at_least_backoff CHECK (backoff_max >= backoff),
-    description         text
+        CONSTRAINT policy_backoff_max_is_at_least_backoff CHECK (backoff_max >= backoff)
+        CONSTRAINT policy_backoff_max_is_at_most_30_days CHECK (backoff_max <= interval '30 days'),
+    description         text,
+    version_retention   interval NOT NULL DEFAULT '90 days'
+        CONSTRAINT policy_version_retention_is_not_negative CHECK (version_retention >= interval '0')
+        CONSTRAINT policy_version_retention_is_at_most_1000_years
+        CHECK (version_retention <= interval '1000 years'),
+    rotation_retention  interval NOT NULL DEFAULT '400 days'
+        CONSTRAINT policy_rotation_retention_is_not_negative CHECK (rotation_retention >= interval '0')
+        CONSTRAINT policy_rotation_retention_is_at_most_1000_years
+        CHECK (rotation_retention <= interval '1000 years'),
+    builtin             boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE rotor.policy IS 'how a value is generated and when and how it is rotated; written by superusers only, every change is audited';
 COMMENT ON COLUMN rotor.policy.name IS 'name of the policy';
@@ -49,7 +63,7 @@ COMMENT ON COLUMN rotor.policy.digits IS '0 to 9 may occur';
 COMMENT ON COLUMN rotor.policy.symbols IS 'ASCII punctuation may occur';
 COMMENT ON COLUMN rotor.policy.exclude IS 'characters that must not occur';
 COMMENT ON COLUMN rotor.policy.require_each_type IS 'every class that may occur does occur';
-COMMENT ON COLUMN rotor.policy.rotation_interval IS 'time between rotations, at least a minute; null: only when asked';
+COMMENT ON COLUMN rotor.policy.rotation_interval IS 'time between rotations, a minute to 100 years; null: only when asked';
 COMMENT ON COLUMN rotor.policy.strategy IS 'staged: answers when the new password is proved, restores the old one if it is refused; immediate: answers when it is set, proves it afterwards';
 COMMENT ON COLUMN rotor.policy.verification IS 'login: the server must ask for the password and accept it; verifier: where pg_hba.conf asks for none, a check of the stored verifier suffices';
 COMMENT ON COLUMN rotor.policy.verify_query IS 'one SELECT, run as the rotated role after its login; if it fails for good, the rotation succeeds with a note, for the password is proved; null: the login suffices';
@@ -59,27 +73,32 @@ COMMENT ON COLUMN rotor.policy.valid_until_margin IS 'sets VALID UNTIL to the ne
 COMMENT ON COLUMN rotor.policy.terminate_sessions IS 'end the role''s other sessions once the new password is proved';
 COMMENT ON COLUMN rotor.policy.max_attempts IS 'attempts of a step before a rotation becomes a dead letter, 1 to 100';
 COMMENT ON COLUMN rotor.policy.backoff IS 'first pause after a transient failure; doubled each time, with full jitter';
-COMMENT ON COLUMN rotor.policy.backoff_max IS 'longest pause between attempts';
+COMMENT ON COLUMN rotor.policy.backoff_max IS 'longest pause between attempts, at most 30 days';
 COMMENT ON COLUMN rotor.policy.description IS 'what it is for';
+COMMENT ON COLUMN rotor.policy.version_retention IS 'how long a version is kept after it was pending, current or previous for the last time; purge() removes it then';
+COMMENT ON COLUMN rotor.policy.rotation_retention IS 'how long a rotation is kept after its end; purge() removes it then';
+COMMENT ON COLUMN rotor.policy.builtin IS 'as rotor came with it; false once it was changed';
 
-INSERT INTO rotor.policy (name, description) VALUES
-    ('default', '32 characters of every class, rotated when asked');
-INSERT INTO rotor.policy (name, length, rotation_interval, terminate_sessions, description) VALUES
-    ('high', 64, '7 days', true, '64 characters of every class, rotated weekly, old sessions ended');
-INSERT INTO rotor.policy (name, exclude, description) VALUES
+INSERT INTO rotor.policy (name, description, builtin) VALUES
+    ('default', '32 characters of every class, rotated when asked', true);
+INSERT INTO rotor.policy (name, length, rotation_interval, terminate_sessions, description, builtin) VALUES
+    ('high', 64, '7 days', true, '64 characters of every class, rotated weekly, old sessions ended', true);
+INSERT INTO rotor.policy (name, exclude, description, builtin) VALUES
     ('compat', $$!"#$%&'()*+,/:;<=>?@[\]^`{|}$$,
-     'only symbols that stand unquoted in a URI, a connection string and an INI file: - . _ ~');
+     'only symbols that stand unquoted in a URI, a connection string and an INI file: - . _ ~', true);
 
 CREATE TABLE rotor.store (
     name        text COLLATE "C" PRIMARY KEY,
     type        text NOT NULL CONSTRAINT store_type_is_local CHECK (type = 'local'),
-    description text
+    description text,
+    builtin     boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE rotor.store IS 'where secrets are published; every version is sealed in this database first';
 COMMENT ON COLUMN rotor.store.name IS 'name of the store';
 COMMENT ON COLUMN rotor.store.type IS 'local: sealed in this database, the only kind so far';
 COMMENT ON COLUMN rotor.store.description IS 'what it is for';
-INSERT INTO rotor.store VALUES ('local', 'local', 'sealed in this database');
+COMMENT ON COLUMN rotor.store.builtin IS 'as rotor came with it; false once it was changed';
+INSERT INTO rotor.store VALUES ('local', 'local', 'sealed in this database', true);
 
 CREATE TABLE rotor.target (
     name        text COLLATE "C" PRIMARY KEY,
@@ -89,7 +108,8 @@ CREATE TABLE rotor.target (
     dbname      text,
     sslmode     text CONSTRAINT target_sslmode_is_one_of_libpq
         CHECK (sslmode IN ('disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full')),
-    description text
+    description text,
+    builtin     boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE rotor.target IS 'where a credential is valid, and the address that get_secret() and connection_uri() tell applications';
 COMMENT ON COLUMN rotor.target.name IS 'name of the target';
@@ -99,7 +119,8 @@ COMMENT ON COLUMN rotor.target.port IS 'port told to applications; null: this se
 COMMENT ON COLUMN rotor.target.dbname IS 'database told to applications; null: the one that is read from';
 COMMENT ON COLUMN rotor.target.sslmode IS 'sslmode in connection_uri(); null: prefer';
 COMMENT ON COLUMN rotor.target.description IS 'what it is for';
-INSERT INTO rotor.target (name, type, description) VALUES ('self', 'self', 'this cluster');
+COMMENT ON COLUMN rotor.target.builtin IS 'as rotor came with it; false once it was changed';
+INSERT INTO rotor.target (name, type, description, builtin) VALUES ('self', 'self', 'this cluster', true);
 
 CREATE TABLE rotor.secret (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -119,17 +140,18 @@ CREATE TABLE rotor.secret (
     deleted_at        timestamptz
 );
 CREATE UNIQUE INDEX secret_name ON rotor.secret (name) WHERE deleted_at IS NULL;
-CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid, system_identifier) WHERE deleted_at IS NULL;
 CREATE INDEX secret_due ON rotor.secret (next_rotation)
     WHERE enabled AND deleted_at IS NULL AND next_rotation IS NOT NULL;
 CREATE INDEX secret_policy ON rotor.secret (policy);
+CREATE INDEX secret_deleted ON rotor.secret (deleted_at) WHERE deleted_at IS NOT NULL;
 COMMENT ON TABLE rotor.secret IS 'one managed credential; made by manage() or the first rotate()';
 COMMENT ON COLUMN rotor.secret.id IS 'number of the secret';
 COMMENT ON COLUMN rotor.secret.name IS 'name by which functions find it; the role''s name unless manage() said otherwise';
 COMMENT ON COLUMN rotor.secret.target IS 'where the credential is valid';
 COMMENT ON COLUMN rotor.secret.username IS 'the role''s name when it was last seen';
 COMMENT ON COLUMN rotor.secret.role_oid IS 'the role''s oid: a rename is followed';
-COMMENT ON COLUMN rotor.secret.system_identifier IS 'the cluster the oid belongs to';
+COMMENT ON COLUMN rotor.secret.system_identifier IS 'the cluster the oid belongs to; 0: out of a dump of this one. reconcile() binds the secret to this cluster';
 COMMENT ON COLUMN rotor.secret.store IS 'where its versions are published';
 COMMENT ON COLUMN rotor.secret.policy IS 'how and when it is rotated';
 COMMENT ON COLUMN rotor.secret.enabled IS 'rotated on schedule; rotate() works either way';
@@ -137,7 +159,7 @@ COMMENT ON COLUMN rotor.secret.next_rotation IS 'due from then on; null: only wh
 COMMENT ON COLUMN rotor.secret.last_rotation IS 'end of the last successful rotation';
 COMMENT ON COLUMN rotor.secret.created_at IS 'when it was taken under management';
 COMMENT ON COLUMN rotor.secret.created_by IS 'who took it under management';
-COMMENT ON COLUMN rotor.secret.deleted_at IS 'when management ended; null while it lasts';
+COMMENT ON COLUMN rotor.secret.deleted_at IS 'when management ended; null while it lasts; purge() removes the secret when rotor.recovery_window has passed';
 
 CREATE TABLE rotor.data_key (
     id            uuid PRIMARY KEY,
@@ -166,10 +188,13 @@ CREATE TABLE rotor.version (
     fingerprint bytea,
     created_at  timestamptz NOT NULL DEFAULT now(),
     set_at      timestamptz,
-    verified_at timestamptz
+    verified_at timestamptz,
+    retired_at  timestamptz
 );
 CREATE UNIQUE INDEX version_stage ON rotor.version (secret_id, stage) WHERE stage IS NOT NULL;
 CREATE INDEX version_secret ON rotor.version (secret_id, created_at);
+CREATE INDEX version_key ON rotor.version (key_id);
+CREATE INDEX version_retired ON rotor.version (retired_at) WHERE stage IS NULL;
 COMMENT ON TABLE rotor.version IS 'one value of a secret, sealed (AES-256-GCM; secret, version and key are bound into it)';
 COMMENT ON COLUMN rotor.version.id IS 'the version''s uuid';
 COMMENT ON COLUMN rotor.version.secret_id IS 'whose value it is';
@@ -180,11 +205,12 @@ COMMENT ON COLUMN rotor.version.fingerprint IS 'SHA-256 of the verifier that the
 COMMENT ON COLUMN rotor.version.created_at IS 'when it was generated';
 COMMENT ON COLUMN rotor.version.set_at IS 'when the role was given it';
 COMMENT ON COLUMN rotor.version.verified_at IS 'when a login proved it';
+COMMENT ON COLUMN rotor.version.retired_at IS 'when it lost its last stage; null while it has one';
 
 CREATE TABLE rotor.rotation (
     id                 uuid PRIMARY KEY,
     secret_id          bigint NOT NULL REFERENCES rotor.secret,
-    version_id         uuid REFERENCES rotor.version,
+    version_id         uuid,
     trigger            text NOT NULL CONSTRAINT rotation_trigger_is_manual_schedule_or_rollback
         CHECK (trigger IN ('manual', 'schedule', 'rollback')),
     strategy           text NOT NULL CONSTRAINT rotation_strategy_is_staged_or_immediate
@@ -219,10 +245,11 @@ CREATE INDEX rotation_due ON rotor.rotation (next_attempt_at)
     WHERE status IN ('pending', 'in_progress', 'verifying');
 CREATE INDEX rotation_secret ON rotor.rotation (secret_id, queued_at);
 CREATE INDEX rotation_dead ON rotor.rotation (secret_id) WHERE dead_letter;
+CREATE INDEX rotation_finished ON rotor.rotation (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE rotor.rotation IS 'one attempt to give a secret a new value; its uuid is the correlation id everywhere';
 COMMENT ON COLUMN rotor.rotation.id IS 'the rotation''s uuid';
 COMMENT ON COLUMN rotor.rotation.secret_id IS 'the secret';
-COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings';
+COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings; history outlives it';
 COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule or rollback';
 COMMENT ON COLUMN rotor.rotation.strategy IS 'staged or immediate';
 COMMENT ON COLUMN rotor.rotation.step IS 'what comes next: create, set, test, finish, undo; done when it is over';
@@ -267,12 +294,13 @@ COMMENT ON COLUMN rotor.saved_verifier.former_previous IS 'version that was prev
 CREATE TABLE rotor.access_grant (
     secret_id  bigint NOT NULL REFERENCES rotor.secret,
     role_oid   oid NOT NULL,
-    privilege  text NOT NULL CONSTRAINT access_grant_privilege_is_read_rotate_or_manage
+    privilege  text COLLATE "C" NOT NULL CONSTRAINT access_grant_privilege_is_read_rotate_or_manage
         CHECK (privilege IN ('read', 'rotate', 'manage')),
     granted_by text NOT NULL,
     granted_at timestamptz NOT NULL DEFAULT now(),
     gave_usage boolean NOT NULL,
     gave_execute text[] NOT NULL,
+    role_name  text NOT NULL,
     PRIMARY KEY (secret_id, role_oid, privilege)
 );
 COMMENT ON TABLE rotor.access_grant IS 'rights on single secrets, given by grant_access()';
@@ -283,9 +311,11 @@ COMMENT ON COLUMN rotor.access_grant.granted_by IS 'who gave it';
 COMMENT ON COLUMN rotor.access_grant.granted_at IS 'when';
 COMMENT ON COLUMN rotor.access_grant.gave_usage IS 'the role had no USAGE on the schema before: it goes with its last right';
 COMMENT ON COLUMN rotor.access_grant.gave_execute IS 'the functions that the role had no EXECUTE on before: it goes with the last right that needs them';
+COMMENT ON COLUMN rotor.access_grant.role_name IS 'its name when it was last seen: in another cluster reconcile() finds it by that';
 
+CREATE SEQUENCE rotor.audit_id AS bigint;
 CREATE TABLE rotor.audit (
-    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           bigint NOT NULL DEFAULT nextval('rotor.audit_id'),
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     actor        text NOT NULL,
     session_user_name text,
@@ -296,11 +326,15 @@ CREATE TABLE rotor.audit (
     version      uuid,
     result       text NOT NULL,
     duration_ms  float8,
-    detail       jsonb
-);
-CREATE INDEX audit_at ON rotor.audit (at);
+    detail       jsonb,
+    PRIMARY KEY (at, id)
+) PARTITION BY RANGE (at);
+ALTER SEQUENCE rotor.audit_id OWNED BY rotor.audit.id;
 CREATE INDEX audit_rotation ON rotor.audit (rotation) WHERE rotation IS NOT NULL;
-COMMENT ON TABLE rotor.audit IS 'append-only: who did what to which secret, from where, with what result';
+-- For months whose partition was not made in time. Partitions of months are made in guards.sql and by maintenance.
+CREATE TABLE rotor.audit_default PARTITION OF rotor.audit DEFAULT;
+COMMENT ON TABLE rotor.audit_default IS 'rows of months for which no partition was made in time';
+COMMENT ON TABLE rotor.audit IS 'append-only: who did what to which secret, from where, with what result; one partition a month (UTC)';
 COMMENT ON COLUMN rotor.audit.id IS 'grows with time';
 COMMENT ON COLUMN rotor.audit.at IS 'when';
 COMMENT ON COLUMN rotor.audit.actor IS 'the role that acted';
@@ -326,10 +360,12 @@ INSERT INTO rotor.statistics_reset DEFAULT VALUES;
 
 CREATE TABLE rotor.home (
     singleton    boolean PRIMARY KEY DEFAULT true CONSTRAINT home_has_one_row CHECK (singleton),
-    database_oid oid NOT NULL
+    database_oid oid NOT NULL,
+    maintained_at timestamptz
 );
 COMMENT ON TABLE rotor.home IS 'the database the extension was created in: a copy of it (CREATE DATABASE ... TEMPLATE) rotates nothing';
 COMMENT ON COLUMN rotor.home.singleton IS 'there is one row';
 COMMENT ON COLUMN rotor.home.database_oid IS 'oid of that database';
+COMMENT ON COLUMN rotor.home.maintained_at IS 'when a worker last began to make partitions and to purge';
 INSERT INTO rotor.home (database_oid)
     SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database();

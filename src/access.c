@@ -16,10 +16,11 @@
 
 static const char *const privilege_names[PRIVILEGE_COUNT] = {"read", "rotate", "manage"};
 
-void
-access_enter(AccessScope *scope)
+/* A superuser touches what belongs to the extension, and nothing that took its place. */
+static void
+require_ours(void)
 {
-	/* A superuser touches what belongs to the extension, and nothing that took its place. */
+	catalog_require_version();
 	if (!catalog_is_ours())
 		ereport(
 			ERROR,
@@ -29,14 +30,19 @@ access_enter(AccessScope *scope)
 					   "renamed a table, took it out of the extension, or gave it to a role that "
 					   "is no superuser."),
 			 errhint("In a copy, DROP EXTENSION rotor; else undo the change.")));
+}
+
+void
+access_enter(AccessScope *scope)
+{
+	require_ours();
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	GetUserIdAndSecContext(&scope->user, &scope->security_context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   scope->security_context | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	SPI_connect(); /* raises what goes wrong */
 }
 
 void

@@ -29,8 +29,8 @@ actor_current(Actor *actor)
 	if (MyProcPort != NULL && (MyProcPort->raddr.addr.ss_family == AF_INET ||
 							   MyProcPort->raddr.addr.ss_family == AF_INET6))
 	{
-		if (pg_getnameinfo_all(&MyProcPort->raddr.addr, MyProcPort->raddr.salen, actor->client_addr,
-							   sizeof(actor->client_addr), NULL, 0,
+		if (pg_getnameinfo_all(&MyProcPort->raddr.addr, (int) MyProcPort->raddr.salen,
+							   actor->client_addr, sizeof(actor->client_addr), NULL, 0,
 							   NI_NUMERICHOST | NI_NUMERICSERV) != 0)
 			actor->client_addr[0] = '\0';
 		/* No zone of a link-local address: inet does not take it. */

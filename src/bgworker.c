@@ -17,11 +17,13 @@
 #include "hba.h"
 #include "keyring.h"
 #include "login.h"
+#include "maintenance.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "report.h"
 #include "request.h"
+#include "resealing.h"
 #include "role.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -34,6 +36,7 @@
 #define RESTART_SECONDS 2
 #define DUE_BATCH		64
 #define STUCK_PAUSE_MS	5000 /* when nothing can be written, as on a full disk */
+#define RESEALING_TURNS 50	 /* of one rotor.run_due() */
 #define BUSY_PAUSE_MS	500	 /* before looking again at what others are at */
 
 extern PGDLLEXPORT void rotor_worker_main(Datum arg);
@@ -97,26 +100,50 @@ in_transaction(void (*work)(void *arg), void *arg, Failure *failure)
 	return false;
 }
 
-static void
-check_ours(void *ours)
+typedef struct Finding
 {
-	*(bool *) ours = catalog_is_ours();
+	CatalogState state;
+	char version[64]; /* of the extension, if it is another than the library's */
+} Finding;
+
+static void
+look_for_extension(void *arg)
+{
+	Finding *found = arg;
+	char *version;
+
+	found->state = catalog_state(&version);
+	if (found->state == CATALOG_OTHER_VERSION)
+		strlcpy(found->version, version, sizeof(found->version));
 }
 
 /* True if the extension is here, so that its tables may be touched; else *failure says why. */
 static bool
 extension_is_here(Failure *failure)
 {
-	bool ours = false;
+	static bool told; /* an operator needs one line, not one a turn */
+	Finding found = {.state = CATALOG_NOT_OURS};
 
-	if (!in_transaction(check_ours, &ours, failure))
+	if (!in_transaction(look_for_extension, &found, failure))
 		return false;
-	if (!ours)
+	if (found.state == CATALOG_NOT_OURS)
 		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					"the worker does not see the extension",
 					"CREATE EXTENSION is not committed, or its tables here are not its own.",
 					"Commit first.");
-	return ours;
+	else if (found.state == CATALOG_OTHER_VERSION)
+	{
+		failure_set(
+			failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			psprintf("the extension has version %s, the library %s", found.version, ROTOR_VERSION),
+			"Nothing is done until they agree; nothing is lost.",
+			catalog_version_remedy(found.version));
+		if (!told)
+			ereport(LOG, (errcode(failure->sqlstate), errmsg("rotor: %s", failure->message),
+						  errhint("%s", failure->hint)));
+	}
+	told = found.state == CATALOG_OTHER_VERSION;
+	return found.state == CATALOG_OURS;
 }
 
 typedef struct DueBatch
@@ -192,6 +219,17 @@ answer_early(const RotationAnswer *so_far, void *request)
 	serving = NULL;
 }
 
+/* A whole round of maintenance, if one is due; then a part of what is to be resealed. */
+static void
+maintain(void)
+{
+	while (!request_should_leave() && maintenance_turn())
+		CHECK_FOR_INTERRUPTS();
+	for (int turn = 0; turn < RESEALING_TURNS && !request_should_leave() && resealing_turn();
+		 turn++)
+		CHECK_FOR_INTERRUPTS();
+}
+
 static void
 serve(Request *request)
 {
@@ -203,7 +241,10 @@ serve(Request *request)
 	if (!extension_is_here(&failure))
 		request->answer.failure = failure;
 	else if (request->kind == REQUEST_RUN_DUE)
+	{
 		(void) run_due(false, request->counts);
+		maintain();
+	}
 	else if (request->kind == REQUEST_ROTATE)
 	{
 		rotation_run(&order, &request->gate, answer_early, request, &answer);
@@ -275,10 +316,13 @@ rotor_worker_main(Datum arg)
 		Request *request;
 		int64 next_ms = -1;
 		long sleep_ms = rotor_poll_interval;
+		uint32 wake_ups;
+		bool here;
 
 		MemoryContextSwitchTo(turn);
 		MemoryContextReset(turn);
 		ResetLatch(MyLatch);
+		wake_ups = request_wake_ups();
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 			reload();
@@ -289,10 +333,18 @@ rotor_worker_main(Datum arg)
 			serve(request);
 			CHECK_FOR_INTERRUPTS();
 		}
-		if (extension_is_here(&failure))
+		here = extension_is_here(&failure);
+		if (here)
 			next_ms = run_due(false, counts);
 		if (next_ms >= 0)
 			sleep_ms = Min(sleep_ms, Max(next_ms, 1));
+		if (here && (maintenance_turn() || resealing_turn()))
+			continue;
+		/* Nothing else tells autovacuum of our rows: a worker is no backend that idles. */
+		(void) pgstat_report_stat(true);
+		/* Of who came meanwhile the latch may know no more: its waits have reset it. */
+		if (request_wake_ups() != wake_ups || ConfigReloadPending)
+			continue;
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep_ms,
 						 PG_WAIT_EXTENSION);
@@ -349,7 +401,10 @@ rotor_one_shot_main(Datum arg)
 	serve(request);
 	/* Nobody else looks after what a crash left; the caller has its answer and need not wait. */
 	if (extension_is_here(&failure))
+	{
 		(void) run_due(true, counts);
+		maintain();
+	}
 }
 
 bool

@@ -12,7 +12,6 @@
 #include "utils/datum.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "access/xact.h"
 
@@ -59,7 +58,8 @@ static Statement schedule_secret = {
 	{INT8OID, TEXTOID, BOOLOID},
 	NULL};
 static Statement retire_pending = {
-	"UPDATE rotor.version SET stage = NULL WHERE secret_id = $1 AND stage = 'pending'",
+	"UPDATE rotor.version SET stage = NULL, retired_at = clock_timestamp() "
+	"WHERE secret_id = $1 AND stage = 'pending'",
 	1,
 	{INT8OID},
 	NULL};
@@ -80,10 +80,14 @@ static Statement load_labels = {
 	{INT8OID},
 	NULL};
 static Statement set_label = {
-	"UPDATE rotor.version SET stage = $2 WHERE id = $1", 2, {UUIDOID, TEXTOID}, NULL};
+	"UPDATE rotor.version SET stage = $2, retired_at = CASE WHEN $2 IS NULL THEN "
+	"clock_timestamp() END WHERE id = $1",
+	2,
+	{UUIDOID, TEXTOID},
+	NULL};
 static Statement note_set = {
 	"UPDATE rotor.version SET stage = 'current', fingerprint = $2, set_at = clock_timestamp(), "
-	"verified_at = NULL WHERE id = $1",
+	"verified_at = NULL, retired_at = NULL WHERE id = $1",
 	2,
 	{UUIDOID, BYTEAOID},
 	NULL};
@@ -107,22 +111,13 @@ static Statement terminate_sessions = {
 	3,
 	{OIDOID, INT4OID, INT4OID},
 	NULL};
+/* The verification login of a rotation that has just ended may not have gone yet. */
 static Statement count_sessions = {
 	"SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = $1 AND a.pid <> $2 "
-	"AND a.backend_type IN ('client backend', 'walsender')",
+	"AND a.backend_type IN ('client backend', 'walsender') "
+	"AND a.application_name <> '" VERIFICATION_NAME "'",
 	2,
 	{OIDOID, INT4OID},
-	NULL};
-static Statement active_data_key = {
-	"SELECT (SELECT id FROM rotor.data_key WHERE active), EXISTS (SELECT FROM rotor.data_key)",
-	0,
-	{0},
-	NULL};
-static Statement insert_data_key = {
-	"INSERT INTO rotor.data_key (id, master_key_id, wrapped, check_value, active) "
-	"VALUES ($1, $2, $3, $4, true) ON CONFLICT DO NOTHING",
-	4,
-	{UUIDOID, TEXTOID, BYTEAOID, BYTEAOID},
 	NULL};
 static Statement audit = {
 	"INSERT INTO rotor.audit (actor, session_user_name, client_addr, event, secret, rotation, "
@@ -346,7 +341,7 @@ catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
 }
 
 void
-catalog_demote_version(int64 secret_id, const pg_uuid_t *version, const SavedVerifier *saved)
+catalog_demote_version(const pg_uuid_t *version, const SavedVerifier *saved)
 {
 	/* A refused value is nobody's pending any more; one that was previous is that again below. */
 	label(version, NULL);
@@ -424,29 +419,7 @@ catalog_count_sessions(Oid role, int except)
 	return (int) DatumGetInt64(result(0, 0, NULL));
 }
 
-/* --- keys and audit --- */
-
-bool
-catalog_active_data_key(pg_uuid_t *id, bool *any)
-{
-	Args args = {0};
-
-	run(&active_data_key, &args);
-	*any = DatumGetBool(result(0, 1, NULL));
-	return result_uuid(0, id);
-}
-
-void
-catalog_insert_data_key(const DataKeyRow *row)
-{
-	Args args = {0};
-
-	arg_uuid(&args, &row->id);
-	arg_text(&args, row->master_key_id);
-	arg(&args, PointerGetDatum(row->wrapped));
-	arg(&args, PointerGetDatum(row->check_value));
-	run(&insert_data_key, &args);
-}
+/* --- audit --- */
 
 void
 catalog_audit(const AuditRow *row)
@@ -466,23 +439,26 @@ catalog_audit(const AuditRow *row)
 	run(&audit, &args);
 }
 
+void
+catalog_audit_event(const Actor *actor, const char *event, const char *secret, const char *detail)
+{
+	AuditRow row = {.actor = actor,
+					.event = event,
+					.secret = secret,
+					.result = "ok",
+					.duration_ms = -1,
+					.detail = detail};
+
+	catalog_audit(&row);
+}
+
 Datum
 catalog_datum(const char *query, int nargs, Oid *types, Datum *values, bool *null)
 {
-	SPIPlanPtr plan = SPI_prepare(query, nargs, types);
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	Datum value = (Datum) 0;
-	int code;
 
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", query, SPI_result_code_string(SPI_result));
-	/* The newest snapshot: a worker's commit must be seen under any isolation level. */
-	code = SPI_execute_snapshot(plan, values, NULL, snapshot, InvalidSnapshot, true, false, 1);
-	UnregisterSnapshot(snapshot);
-	if (code < 0)
-		elog(ERROR, "could not run \"%s\": %s", query, SPI_result_code_string(code));
 	*null = true;
-	if (SPI_processed == 1)
+	if (catalog_execute(query, nargs, types, values, NULL) == 1)
 	{
 		Form_pg_attribute column = TupleDescAttr(SPI_tuptable->tupdesc, 0);
 

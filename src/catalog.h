@@ -93,8 +93,7 @@ extern void
 catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
 						const uint8_t fingerprint[FINGERPRINT_LEN], SavedVerifier *saved);
 /* Puts the labels back as *saved has them. */
-extern void
-catalog_demote_version(int64 secret_id, const pg_uuid_t *version, const SavedVerifier *saved);
+extern void catalog_demote_version(const pg_uuid_t *version, const SavedVerifier *saved);
 extern void catalog_note_verified(const pg_uuid_t *version);
 
 /* --- rotations --- */
@@ -128,14 +127,19 @@ extern bool catalog_role_is_being_rotated(Oid role);
 extern int catalog_terminate_sessions(Oid role, int spare, int spare_too);
 extern int catalog_count_sessions(Oid role, int except);
 
-/* --- keys and audit --- */
+/* --- audit --- */
 
-/* False if there is no active data key; *any tells whether there is any at all. */
-extern bool catalog_active_data_key(pg_uuid_t *id, bool *any);
-/* Does nothing if there is an active data key by now. */
-extern void catalog_insert_data_key(const DataKeyRow *row);
 extern void catalog_audit(const AuditRow *row);
+/* The same for what a call did at once, and well: secret and detail may be NULL. */
+extern void
+catalog_audit_event(const Actor *actor, const char *event, const char *secret, const char *detail);
 
+/*
+ * Runs a statement at the newest snapshot, so that what workers have committed since the caller's
+ * transaction began is seen and can be changed under every isolation level. Returns SPI_processed.
+ */
+extern uint64
+catalog_execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
 /*
  * Runs a SELECT of one column at the newest snapshot; its first row's value, copied into the
  * context that was current before SPI. *null if there is no row.

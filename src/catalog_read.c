@@ -6,7 +6,9 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -14,6 +16,8 @@
 #include "catalog_read.h"
 #include "commands/extension.h"
 #include "compat.h"
+#include "executor/executor.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -50,13 +54,15 @@ enum
 	DATA_KEY_MASTER_KEY_ID,
 	DATA_KEY_WRAPPED,
 	DATA_KEY_CHECK_VALUE,
+	ROTATION_ID = 1,
 	HOME_SINGLETON = 1,
 	HOME_DATABASE_OID
 };
 
 static const char *const our_tables[] = {
-	"policy",	"store",		  "target",		  "secret", "data_key",			"version",
-	"rotation", "saved_verifier", "access_grant", "audit",	"statistics_reset", "home",
+	"policy",	"store",		  "target",		  "secret", "data_key",		 "version",
+	"rotation", "saved_verifier", "access_grant", "audit",	"audit_default", "statistics_reset",
+	"home",
 };
 
 /* A scan of one table by one index, at the newest snapshot. */
@@ -84,12 +90,15 @@ static KnownRelation data_key_known = {.name = "data_key"};
 static KnownRelation data_key_pkey_known = {.name = "data_key_pkey"};
 static KnownRelation home_known = {.name = "home"};
 static KnownRelation home_pkey_known = {.name = "home_pkey"};
+static KnownRelation rotation_known = {.name = "rotation"};
+static KnownRelation rotation_pkey_known = {.name = "rotation_pkey"};
 static KnownRelation secret_known = {.name = "secret"};
 static KnownRelation secret_name_known = {.name = "secret_name"};
 static KnownRelation secret_role_known = {.name = "secret_role"};
 static KnownRelation target_known = {.name = "target"};
 static KnownRelation target_pkey_known = {.name = "target_pkey"};
 static KnownRelation version_known = {.name = "version"};
+static KnownRelation version_key_known = {.name = "version_key"};
 static KnownRelation version_stage_known = {.name = "version_stage"};
 
 static uint64 generation; /* grows with every change; 0: nobody tells us of them yet */
@@ -118,6 +127,8 @@ our_relation(KnownRelation *known)
 		return known->oid;
 	watch_relations();
 	before = generation;
+	/* Another version's tables may have other columns. */
+	catalog_require_version();
 	known->oid = get_relname_relid(known->name, get_namespace_oid("rotor", false));
 	if (!OidIsValid(known->oid))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
@@ -245,13 +256,15 @@ bool
 catalog_find_secret_of_role(Oid role, Secret *secret)
 {
 	TableScan scan;
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
 	HeapTuple tuple;
 
 	ScanKeyInit(&keys[0], SECRET_TARGET, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum("self"));
 	ScanKeyInit(&keys[1], SECRET_ROLE_OID, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
-	scan_begin(&scan, &secret_known, &secret_role_known, keys, 2);
+	ScanKeyInit(&keys[2], SECRET_SYSTEM_IDENTIFIER, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum((int64) GetSystemIdentifier()));
+	scan_begin(&scan, &secret_known, &secret_role_known, keys, 3);
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
 		fill_secret(&scan, tuple, secret);
@@ -303,6 +316,30 @@ catalog_find_version(int64 secret_id, const char *stage, pg_uuid_t *version, Sea
 	}
 	scan_end(&scan);
 	return HeapTupleIsValid(tuple);
+}
+
+void
+catalog_lock_rotation(const pg_uuid_t *id)
+{
+	TableScan scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	TupleTableSlot *slot;
+	TM_FailureData failure;
+
+	ScanKeyInit(&key, ROTATION_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	LockRelationOid(our_relation(&rotation_known), RowShareLock);
+	scan_begin(&scan, &rotation_known, &rotation_pkey_known, &key, 1);
+	tuple = scan_next(&scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		slot = table_slot_create(scan.relation, NULL);
+		(void) table_tuple_lock(scan.relation, &tuple->t_self, scan.snapshot, slot,
+								GetCurrentCommandId(false), LockTupleExclusive, LockWaitBlock,
+								TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	scan_end(&scan);
 }
 
 static bool
@@ -378,6 +415,53 @@ catalog_find_data_key(const pg_uuid_t *id, DataKeyRow *row)
 	return HeapTupleIsValid(tuple);
 }
 
+/* Do the relations of our names belong to the extension and to a superuser? */
+static bool
+tables_are_ours(void)
+{
+	Oid extension = get_extension_oid("rotor", true);
+	Oid schema = get_namespace_oid("rotor", true);
+
+	if (!OidIsValid(extension) || !OidIsValid(schema))
+		return false;
+	for (size_t i = 0; i < lengthof(our_tables); i++)
+	{
+		Oid relation = get_relname_relid(our_tables[i], schema);
+		HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+		Form_pg_class form;
+		bool ours;
+
+		if (!HeapTupleIsValid(tuple))
+			return false;
+		form = (Form_pg_class) GETSTRUCT(tuple);
+		ours = superuser_arg(form->relowner) &&
+			   (form->relkind == RELKIND_RELATION || form->relkind == RELKIND_PARTITIONED_TABLE);
+		ReleaseSysCache(tuple);
+		if (!ours || getExtensionOfObject(RelationRelationId, relation) != extension)
+			return false;
+	}
+	return true;
+}
+
+void
+catalog_each_version_of_key(const pg_uuid_t *key_id, VisitVersion visit, void *arg)
+{
+	TableScan scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	bool more = true;
+
+	ScanKeyInit(&key, VERSION_KEY_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(key_id));
+	scan_begin(&scan, &version_known, &version_key_known, &key, 1);
+	while (more && HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		pg_uuid_t version = *DatumGetUUIDP(required(&scan, tuple, VERSION_ID));
+
+		more = visit(&version, arg);
+	}
+	scan_end(&scan);
+}
+
 /* False in a copy of the database that the extension was created in. */
 static bool
 is_home(void)
@@ -396,38 +480,115 @@ is_home(void)
 	return here;
 }
 
-bool
-catalog_is_ours(void)
+/* Owner and version of the extension, palloc'd; false if it is not installed here. */
+static bool
+read_extension(Oid *owner, char **version)
+{
+	Relation relation = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool found;
+	bool null;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("rotor"));
+	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		*owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		*version = TextDatumGetCString(
+			heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(relation), &null));
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return found;
+}
+
+/* Does the extension's SQL have another version than the one that this library was built for? */
+static bool
+has_other_version(char **version)
+{
+	Oid owner;
+
+	/* An update script runs our triggers while it is on its way. */
+	return !creating_extension && read_extension(&owner, version) &&
+		   strcmp(*version, ROTOR_VERSION) != 0;
+}
+
+Oid
+catalog_extension_owner(void)
+{
+	Oid owner;
+	char *version;
+
+	return read_extension(&owner, &version) ? owner : InvalidOid;
+}
+
+const char *
+catalog_version_remedy(const char *version)
+{
+	return strverscmp(version, ROTOR_VERSION) < 0
+			   ? "Run ALTER EXTENSION rotor UPDATE."
+			   : "Restart the server, so that it loads the library that is installed; without "
+				 "preloading a new session suffices.";
+}
+
+void
+catalog_require_version(void)
 {
 	static uint64 verified = 0; /* generation; 0: never */
 	uint64 before;
-	Oid extension;
-	Oid schema;
+	char *version;
 
 	watch_relations();
 	before = generation;
 	if (verified == before)
-		return true;
-	extension = get_extension_oid("rotor", true);
-	schema = get_namespace_oid("rotor", true);
-	if (!OidIsValid(extension) || !OidIsValid(schema))
-		return false;
-	for (size_t i = 0; i < lengthof(our_tables); i++)
-	{
-		Oid relation = get_relname_relid(our_tables[i], schema);
-		HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-		bool ours;
-
-		if (!HeapTupleIsValid(tuple))
-			return false;
-		ours = superuser_arg(((Form_pg_class) GETSTRUCT(tuple))->relowner) &&
-			   ((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_RELATION;
-		ReleaseSysCache(tuple);
-		if (!ours || getExtensionOfObject(RelationRelationId, relation) != extension)
-			return false;
-	}
-	if (!is_home())
-		return false;
+		return;
+	if (has_other_version(&version))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the extension has version %s, the library %s", version, ROTOR_VERSION),
+				 errdetail("Nothing is done until they agree; nothing is lost."),
+				 errhint("%s", catalog_version_remedy(version))));
 	verified = before;
-	return true;
+}
+
+void
+catalog_version_changed(void)
+{
+	Oid home = get_relname_relid("home", get_namespace_oid("rotor", false));
+
+	if (OidIsValid(home))
+		CacheInvalidateRelcacheByRelid(home);
+	generation++;
+}
+
+CatalogState
+catalog_state(char **version)
+{
+	static uint64 verified = 0; /* generation; 0: never */
+	uint64 before;
+
+	watch_relations();
+	before = generation;
+	if (verified == before)
+		return CATALOG_OURS;
+	/* Older tables may lack what we look for, so the version comes first. */
+	if (has_other_version(version))
+		return CATALOG_OTHER_VERSION;
+	if (!tables_are_ours() || !is_home())
+		return CATALOG_NOT_OURS;
+	verified = before;
+	return CATALOG_OURS;
+}
+
+bool
+catalog_is_ours(void)
+{
+	char *version;
+
+	return catalog_state(&version) == CATALOG_OURS;
 }

@@ -38,6 +38,12 @@ extern bool catalog_has_grant(int64 secret_id, Oid caller, const char *privilege
 extern bool
 catalog_find_version(int64 secret_id, const char *stage, pg_uuid_t *version, SealedValue *value);
 
+/*
+ * Waits for the rotation's row, if there is one, and locks it to the end of the transaction; also
+ * where SELECT ... FOR UPDATE raises 40001, because the row has changed since the snapshot.
+ */
+extern void catalog_lock_rotation(const pg_uuid_t *id);
+
 /* False if there is no such target. Remembered until one is written, see functions_guard.c. */
 extern bool catalog_find_target(const char *name, TargetAddress *address);
 
@@ -45,10 +51,41 @@ extern bool catalog_find_target(const char *name, TargetAddress *address);
 extern bool catalog_find_data_key(const pg_uuid_t *id, DataKeyRow *row);
 
 /*
- * True if extension rotor is installed here and each table of rotor's is a member of it, and owned
- * by a superuser, and this is the database it was created in, no copy; then, and only then, may a
- * superuser process work with them.
+ * Calls visit for each version that the data key seals, as of the beginning, until it returns
+ * false. By the index, whatever the planner thinks: statistics are wrong while values move.
  */
+typedef bool (*VisitVersion)(const pg_uuid_t *version, void *arg);
+extern void catalog_each_version_of_key(const pg_uuid_t *key_id, VisitVersion visit, void *arg);
+
+typedef enum CatalogState
+{
+	CATALOG_OURS,
+	CATALOG_NOT_OURS,
+	CATALOG_OTHER_VERSION
+} CatalogState;
+
+/*
+ * CATALOG_OURS if extension rotor is installed here in this library's version, and each table of
+ * rotor's is a member of it and owned by a superuser, and this is the database it was created in,
+ * no copy; then, and only then, may a superuser process work with them. With another version,
+ * *version is that of the extension, palloc'd.
+ */
+extern CatalogState catalog_state(char **version);
 extern bool catalog_is_ours(void);
+
+/* Raises 55000 if the extension's SQL has another version than this library. Every read does. */
+extern void catalog_require_version(void);
+
+/*
+ * Tells every session, when the present transaction commits, to look at version and tables anew:
+ * nothing else tells them of a new version.
+ */
+extern void catalog_version_changed(void);
+
+/* Who owns the extension; InvalidOid if it is not installed here. */
+extern Oid catalog_extension_owner(void);
+
+/* What helps if the extension has this version and the library another. */
+extern const char *catalog_version_remedy(const char *version);
 
 #endif

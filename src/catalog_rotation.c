@@ -81,13 +81,17 @@ static Statement due = {
 	3,
 	{INT8OID, INT8OID, BOOLOID},
 	NULL};
+/* A secret that is due waits for its rotation's next attempt, if it has one. */
 static Statement next_due = {
 	"SELECT (extract(epoch FROM least("
-	"(SELECT min(next_attempt_at) FROM rotor.rotation WHERE status IN " ACTIVE "), "
-	"(SELECT min(next_rotation) FROM rotor.secret WHERE enabled AND deleted_at IS NULL "
-	"AND next_rotation IS NOT NULL)) - clock_timestamp()) * 1000)::bigint",
-	0,
-	{0},
+	"(SELECT min(r.next_attempt_at) FROM rotor.rotation r JOIN rotor.secret s "
+	"ON s.id = r.secret_id WHERE r.status IN " ACTIVE " AND s.system_identifier = $1), "
+	"(SELECT s.next_rotation FROM rotor.secret s WHERE s.enabled AND s.deleted_at IS NULL "
+	"AND s.next_rotation IS NOT NULL AND s.system_identifier = $1 AND NOT EXISTS "
+	"(SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND r.status IN " ACTIVE ") "
+	"ORDER BY s.next_rotation LIMIT 1)) - clock_timestamp()) * 1000)::bigint",
+	1,
+	{INT8OID},
 	NULL};
 
 bool
@@ -248,6 +252,7 @@ catalog_next_due_ms(void)
 	bool null;
 	Datum value;
 
+	arg(&args, Int64GetDatum((int64) GetSystemIdentifier()));
 	run(&next_due, &args);
 	value = result(0, 0, &null);
 	return null ? -1 : Max(DatumGetInt64(value), 0);

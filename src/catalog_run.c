@@ -3,10 +3,13 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "catalog.h"
 #include "catalog_run.h"
 #include "compat.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 void
 arg(Args *args, Datum value)
@@ -49,6 +52,57 @@ arg_positive(Args *args, double value)
 		arg_null(args);
 }
 
+/* In PG_CATCH(): foreign keys look with the transaction's snapshot, and may not see what we see. */
+static void
+explain_foreign_key(void)
+{
+	if (!IsolationUsesXactSnapshot() || geterrcode() != ERRCODE_FOREIGN_KEY_VIOLATION)
+		PG_RE_THROW();
+	FlushErrorState();
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to a concurrent change of rotor's tables"),
+			 errdetail("What this refers to was committed after the transaction's snapshot."),
+			 errhint("Do it in a new transaction.")));
+}
+
+/*
+ * Runs a plan at the newest snapshot: what workers have committed since a caller's transaction began
+ * is seen, and can be changed, under every isolation level.
+ */
+static int
+execute_newest(SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	volatile int code = 0;
+
+	PG_TRY();
+	{
+		code = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot, false, true, 0);
+	}
+	PG_CATCH();
+	{
+		explain_foreign_key();
+	}
+	PG_END_TRY();
+	UnregisterSnapshot(snapshot);
+	return code;
+}
+
+uint64
+catalog_execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
+{
+	SPIPlanPtr plan = SPI_prepare(sql, nargs, types);
+	int code;
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	code = execute_newest(plan, values, nulls);
+	if (code < 0)
+		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(code));
+	return SPI_processed;
+}
+
 uint64
 run(Statement *statement, Args *args)
 {
@@ -64,7 +118,7 @@ run(Statement *statement, Args *args)
 				 SPI_result_code_string(SPI_result));
 		statement->plan = plan;
 	}
-	result = SPI_execute_plan(statement->plan, args->values, args->nulls, false, 0);
+	result = execute_newest(statement->plan, args->values, args->nulls);
 	if (result < 0)
 		elog(ERROR, "could not run \"%s\": %s", statement->sql, SPI_result_code_string(result));
 	return SPI_processed;

@@ -1,5 +1,5 @@
 /*
- * catalog_run.h - running prepared statements; private to catalog.c and catalog_rotation.c.
+ * catalog_run.h - running prepared statements; private to the files of catalog*.c.
  */
 #ifndef ROTOR_CATALOG_RUN_H
 #define ROTOR_CATALOG_RUN_H

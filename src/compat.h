@@ -45,6 +45,13 @@
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* Transactions got a time limit of their own in 17: what a session is given to have none. */
+#if PG_VERSION_NUM >= 170000
+#define NO_TRANSACTION_TIMEOUT " -c transaction_timeout=0"
+#else
+#define NO_TRANSACTION_TIMEOUT ""
+#endif
+
 /* Ownership checks became one function in 16. */
 #if PG_VERSION_NUM >= 160000
 #define OWNS_DATABASE(database, role) object_ownercheck(DatabaseRelationId, database, role)

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
@@ -74,14 +75,38 @@ uuid_text(const pg_uuid_t *id)
 }
 
 void
-audit_call(const Actor *actor, const char *event, const char *secret, const char *detail)
+notice_first_key(void)
 {
-	AuditRow row = {.actor = actor,
-					.event = event,
-					.secret = secret,
-					.result = "ok",
-					.duration_ms = -1,
-					.detail = detail};
+	ereport(NOTICE,
+			(errmsg("rotor made its first master key"),
+			 errdetail("It is in the file that rotor.key_file names, \"rotor.key\" in the data "
+					   "directory unless you set it."),
+			 errhint("Keep a copy elsewhere: without it, no secret can be read. Better, move it "
+					 "out of the data directory, so that no base backup carries it.")));
+}
 
-	catalog_audit(&row);
+static bool wake_at_commit;
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && wake_at_commit)
+		request_wake_workers();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		wake_at_commit = false;
+}
+
+void
+wake_workers_at_commit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(at_transaction_end, NULL);
+	registered = true;
+	wake_at_commit = true;
+	if (!request_is_preloaded())
+		ereport(NOTICE, (errmsg("rotor is not preloaded, so nothing runs by itself"),
+						 errhint("Call rotor.run_due() after the commit, or have cron or pg_cron "
+								 "call it.")));
 }

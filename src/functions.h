@@ -34,8 +34,10 @@ extern Datum secret_datum(int64 id);
 /* uuid as text; palloc'd. */
 extern char *uuid_text(const pg_uuid_t *id);
 
-/* Writes an audit row for a call on a secret (name may be NULL). In SPI. */
-extern void
-audit_call(const Actor *actor, const char *event, const char *secret, const char *detail);
+/* Tells the caller that the first key file was made, and what to do with it. */
+extern void notice_first_key(void);
+
+/* There will be work when the caller commits: wakes the workers then, or says who can do it. */
+extern void wake_workers_at_commit(void);
 
 #endif

@@ -7,7 +7,10 @@
 #include "access/htup_details.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
+#include "catalog_read.h"
 #include "commands/dbcommands.h"
+#include "commands/event_trigger.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "executor/spi.h"
@@ -15,6 +18,8 @@
 #include "guc.h"
 #include "policy.h"
 #include "request.h"
+#include "retention.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -22,6 +27,9 @@
 
 ROTOR_FUNCTION(rotor_guard_configuration);
 ROTOR_FUNCTION(rotor_guard_audit);
+ROTOR_FUNCTION(rotor_guard_restored);
+ROTOR_FUNCTION(rotor_guard_drop);
+ROTOR_FUNCTION(rotor_guard_update);
 ROTOR_FUNCTION(rotor_check_home_database);
 
 static Datum
@@ -49,7 +57,18 @@ bool_field(HeapTuple tuple, TupleDesc desc, const char *name)
 	return DatumGetBool(field(tuple, desc, name, &null));
 }
 
-/* Nulls are left to the table's own constraints. */
+/* Is there a null where the table allows none? Its own constraint will say so. */
+static bool
+has_forbidden_null(HeapTuple tuple, TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (TupleDescAttr(desc, i)->attnotnull && heap_attisnull(tuple, i + 1, desc))
+			return true;
+	}
+	return false;
+}
+
 static void
 check_policy_row(HeapTuple tuple, TupleDesc desc)
 {
@@ -59,11 +78,8 @@ check_policy_row(HeapTuple tuple, TupleDesc desc)
 	char *exclude = text_field(tuple, desc, "exclude");
 	bool null;
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		if (TupleDescAttr(desc, i)->attnotnull && heap_attisnull(tuple, i + 1, desc))
-			return;
-	}
+	if (type == NULL || strategy == NULL || exclude == NULL || has_forbidden_null(tuple, desc))
+		return;
 	strlcpy(policy.type, type, sizeof(policy.type));
 	if (strlen(exclude) >= sizeof(policy.exclude))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -132,11 +148,10 @@ reschedule(HeapTuple old, HeapTuple new, TupleDesc desc)
 	Datum values[] = {field(old, desc, "name", &name_null), interval};
 	char nulls[] = {name_null ? 'n' : ' ', null ? 'n' : ' '};
 
-	if (SPI_execute_with_args("UPDATE rotor.secret SET next_rotation = "
-							  "greatest(clock_timestamp() + $2 * 0, "
-							  "coalesce(last_rotation, created_at) + $2) WHERE policy = $1",
-							  2, types, values, nulls, false, 0) < 0)
-		elog(ERROR, "could not schedule the policy's secrets");
+	(void) catalog_execute("UPDATE rotor.secret SET next_rotation = "
+						   "greatest(clock_timestamp() + $2 * 0, "
+						   "coalesce(last_rotation, created_at) + $2) WHERE policy = $1",
+						   2, types, values, nulls);
 }
 
 static bool
@@ -152,6 +167,50 @@ interval_changed(HeapTuple old, HeapTuple new, TupleDesc desc)
 	return !DatumGetBool(DirectFunctionCall2(interval_eq, old_interval, new_interval));
 }
 
+/* What a user writes is the user's own, and travels in dumps; an update script writes ours. */
+static HeapTuple
+not_builtin(HeapTuple tuple, TupleDesc desc)
+{
+	int number = SPI_fnumber(desc, "builtin");
+	Datum value = BoolGetDatum(false);
+	bool null = false;
+
+	if (creating_extension)
+		return tuple;
+	return heap_modify_tuple_by_cols(tuple, desc, 1, &number, &value, &null);
+}
+
+/*
+ * True for a COPY or an INSERT of what pg_dump wrote: it begins with check_function_bodies off.
+ * Our own functions write under another identity, and a worker has no portal.
+ */
+static bool
+is_restore(void)
+{
+	return !check_function_bodies && !creating_extension && !InLocalUserIdChange() &&
+		   ActivePortal != NULL &&
+		   (ActivePortal->commandTag == CMDTAG_COPY || ActivePortal->commandTag == CMDTAG_INSERT);
+}
+
+/*
+ * A dump holds a built-in row only if it was changed, and CREATE EXTENSION has just made it anew:
+ * what is restored takes its place.
+ */
+static void
+replace_builtin(Relation relation, HeapTuple new)
+{
+	Oid types[] = {TEXTOID};
+	Datum values[1];
+	char *name = text_field(new, RelationGetDescr(relation), "name");
+
+	if (name == NULL)
+		return;
+	values[0] = CStringGetTextDatum(name);
+	(void) catalog_execute(psprintf("DELETE FROM rotor.%s WHERE name = $1 AND builtin",
+									quote_identifier(RelationGetRelationName(relation))),
+						   1, types, values, NULL);
+}
+
 Datum
 rotor_guard_configuration(PG_FUNCTION_ARGS)
 {
@@ -161,6 +220,7 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	HeapTuple old = NULL;
 	HeapTuple new = NULL;
 	bool is_policy = strcmp(RelationGetRelationName(trigger->tg_relation), "policy") == 0;
+	bool restored = row && TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && is_restore();
 	Actor actor;
 	AccessScope scope;
 
@@ -181,18 +241,135 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	access_enter(&scope);
 	if (new != NULL && old != NULL &&is_policy &&interval_changed(old, new, desc))
 		reschedule(old, new, desc);
-	audit_call(&actor, change_event(trigger), NULL, change_detail(trigger, old, new));
+	if (new != NULL)
+		new = not_builtin(new, desc);
+	if (restored)
+		replace_builtin(trigger->tg_relation, new);
+	catalog_audit_event(&actor, change_event(trigger), NULL, change_detail(trigger, old, new));
 	access_leave(&scope);
 	return PointerGetDatum(new ? new : old);
+}
+
+/*
+ * Restored secrets rest until reconcile(): those of another cluster by themselves, those of this
+ * one (or of its copy, which has the same number) because roles and passwords may have changed
+ * since the dump, and because the rest of the dump is still to come.
+ */
+Datum
+rotor_guard_restored(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_of(fcinfo);
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+	int number = SPI_fnumber(desc, "system_identifier");
+	Datum value = Int64GetDatum(NO_CLUSTER);
+	bool null;
+	Datum cluster = heap_getattr(trigger->tg_trigtuple, number, desc, &null);
+
+	if (!is_restore() || null || (uint64) DatumGetInt64(cluster) != GetSystemIdentifier())
+		return PointerGetDatum(trigger->tg_trigtuple);
+	return PointerGetDatum(
+		heap_modify_tuple_by_cols(trigger->tg_trigtuple, desc, 1, &number, &value, &null));
 }
 
 Datum
 rotor_guard_audit(PG_FUNCTION_ARGS)
 {
 	(void) trigger_of(fcinfo);
+	if (retention_is_removing())
+		return PointerGetDatum(NULL);
 	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("the audit is append-only"),
 					errdetail("UPDATE, DELETE and TRUNCATE are refused, for its owner too."),
 					errhint("Write what you have to say as a row of its own.")));
+}
+
+static Node *
+event_statement(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("this function is called by an event trigger only")));
+	return ((EventTriggerData *) fcinfo->context)->parsetree;
+}
+
+/* DROP OWNED takes the extension with it if one of the roles is its owner. */
+static bool
+drops_owned_rotor(List *roles)
+{
+	Oid owner = catalog_extension_owner();
+	ListCell *cell;
+
+	foreach(cell, roles)
+	{
+		if (get_rolespec_oid(lfirst(cell), true) == owner)
+			return true;
+	}
+	return false;
+}
+
+static bool
+drops_rotor(Node *statement)
+{
+	ListCell *cell;
+
+	if (IsA(statement, DropOwnedStmt))
+		return drops_owned_rotor(((DropOwnedStmt *) statement)->roles);
+	if (!IsA(statement, DropStmt) || ((DropStmt *) statement)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(cell, ((DropStmt *) statement)->objects)
+	{
+		if (strcmp(strVal(lfirst(cell)), "rotor") == 0)
+			return true;
+	}
+	return false;
+}
+
+Datum
+rotor_guard_drop(PG_FUNCTION_ARGS)
+{
+	Node *statement = event_statement(fcinfo);
+	AccessScope scope;
+	Datum lost;
+	bool null;
+
+	/* Who may not drop it gets the server's refusal; a copy's or another version's goes unsaid. */
+	if (!superuser() || !catalog_is_ours() || !drops_rotor(statement))
+		PG_RETURN_NULL();
+	access_enter(&scope);
+	lost = catalog_datum(
+		"SELECT format('%s secrets with %s sealed values, %s unfinished rotations, %s rows of "
+		"audit.', (SELECT count(*) FROM rotor.secret), (SELECT count(*) FROM rotor.version), "
+		"(SELECT count(*) FROM rotor.rotation WHERE status IN ('pending', 'in_progress', "
+		"'verifying')), (SELECT count(*) FROM rotor.audit)) WHERE EXISTS (SELECT FROM rotor.secret)",
+		0, NULL, NULL, &null);
+	if (!null)
+		ereport(WARNING,
+				(errmsg("with extension rotor every value that it holds is forgotten"),
+				 errdetail("%s", TextDatumGetCString(lost)),
+				 errhint("Roles keep their passwords, but nobody can read them any more. To keep "
+						 "them, ROLLBACK, or restore a dump made with rotor.dump_values = on.")));
+	access_leave(&scope);
+	PG_RETURN_NULL();
+}
+
+/* The SQL may become only what the loaded library can serve: half an update is none. */
+Datum
+rotor_guard_update(PG_FUNCTION_ARGS)
+{
+	Node *statement = event_statement(fcinfo);
+	char *version;
+
+	if (!IsA(statement, AlterExtensionStmt) ||
+		strcmp(((AlterExtensionStmt *) statement)->extname, "rotor") != 0)
+		PG_RETURN_NULL();
+	catalog_version_changed();
+	if (catalog_state(&version) == CATALOG_OTHER_VERSION)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("extension rotor cannot become version %s", version),
+						errdetail("The library that is loaded has version %s.", ROTOR_VERSION),
+						errhint("%s", strverscmp(version, ROTOR_VERSION) < 0
+										  ? "Update to the library's version."
+										  : catalog_version_remedy(version))));
+	PG_RETURN_NULL();
 }
 
 Datum

@@ -17,6 +17,7 @@
 #include "guc.h"
 #include "hba.h"
 #include "keyring.h"
+#include "master_key_file.h"
 #include "report.h"
 #include "request.h"
 #include "route.h"
@@ -42,6 +43,25 @@ finding(const Findings *findings, const char *name, const char *status, const ch
 	bool nulls[] = {false, false, false, hint == NULL};
 
 	tuplestore_putvalues(findings->store, findings->desc, values, nulls);
+}
+
+/* False if nothing else can be looked at. */
+static bool
+check_version(const Findings *findings)
+{
+	char *version;
+
+	if (catalog_state(&version) == CATALOG_OTHER_VERSION)
+	{
+		finding(findings, "version", "error",
+				psprintf("the extension has version %s, the library %s: nothing is done until they "
+						 "agree",
+						 version, ROTOR_VERSION),
+				catalog_version_remedy(version));
+		return false;
+	}
+	finding(findings, "version", "ok", ROTOR_VERSION, NULL);
+	return true;
 }
 
 static void
@@ -75,6 +95,9 @@ check_workers(const Findings *findings)
 				rotor_workers == 0
 					? "Set rotor.workers to 1 or more and restart."
 					: "Look into the server log; raise max_worker_processes if it is exhausted.");
+	else if (count < rotor_workers)
+		finding(findings, "workers", "warning", psprintf("%d of %d running", count, rotor_workers),
+				"Look into the server log; raise max_worker_processes if it is exhausted.");
 	else
 		finding(findings, "workers", "ok", psprintf("%d of %d running", count, rotor_workers),
 				NULL);
@@ -86,9 +109,7 @@ prove_keys(void)
 {
 	uint64 count;
 
-	if (SPI_execute("SELECT id FROM rotor.data_key", true, 0) < 0)
-		elog(ERROR, "could not read the data keys");
-	count = SPI_processed;
+	count = catalog_execute("SELECT id FROM rotor.data_key", 0, NULL, NULL, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
 		bool null;
@@ -141,7 +162,7 @@ check_keys(const Findings *findings)
 static void
 check_key_file(const Findings *findings)
 {
-	char *path = keyring_file_path();
+	char *path = master_key_file_path();
 	char real_path[PATH_MAX];
 	char real_data[PATH_MAX];
 	size_t len;
@@ -195,14 +216,14 @@ check_pg_hba(const Findings *findings)
 	ManagedRole *roles;
 
 	hba_forget();
-	if (SPI_execute("SELECT a.rolname::text, s.name, p.verification = 'verifier', "
-					"coalesce(p.verify_database, current_database()) FROM rotor.secret s "
-					"JOIN rotor.policy p ON p.name = s.policy "
-					"JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid "
-					"WHERE s.deleted_at IS NULL ORDER BY s.name",
-					true, 0) < 0)
-		elog(ERROR, "could not read the secrets");
-	count = SPI_processed;
+	count = catalog_execute(
+		"SELECT a.rolname::text, s.name, p.verification = 'verifier', "
+		"coalesce(p.verify_database, current_database()) FROM rotor.secret s "
+		"JOIN rotor.policy p ON p.name = s.policy "
+		"JOIN rotor.secrets v ON v.secret = s.name AND v.state NOT IN ('other_cluster', "
+		"'no_role') JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid "
+		"WHERE s.deleted_at IS NULL ORDER BY s.name",
+		0, NULL, NULL, NULL);
 	roles = palloc(Max(count, 1) * sizeof(ManagedRole));
 	for (uint64 i = 0; i < count; i++)
 	{
@@ -248,28 +269,50 @@ check_rotations(const Findings *findings)
 	check_count(findings, "without_owner", "warning",
 				"SELECT count(*) FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id "
 				"WHERE r.status IN ('in_progress', 'verifying') "
-				"AND r.next_attempt_at < now() - interval '1 minute' AND NOT EXISTS "
+				"AND r.next_attempt_at < now() - interval '1 minute' AND s.system_identifier = "
+				"(SELECT c.system_identifier FROM pg_catalog.pg_control_system() c) AND NOT EXISTS "
 				"(SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'object' "
 				"AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass "
 				"AND l.objid = s.role_oid)",
 				"unfinished rotations that nobody is at",
 				"A worker takes them up; rotor.run_due() does it now.");
 	check_count(findings, "dropped_roles", "warning",
-				"SELECT count(*) FROM rotor.secret s WHERE s.deleted_at IS NULL AND NOT EXISTS "
-				"(SELECT FROM pg_catalog.pg_authid a WHERE a.oid = s.role_oid)",
+				"SELECT count(*) FROM rotor.secrets WHERE state = 'no_role'",
 				"secrets without a role", "See rotor.secrets; rotor.unmanage() ends them.");
 	check_count(
 		findings, "other_cluster", "error",
 		psprintf("SELECT count(*) FROM rotor.secret WHERE deleted_at IS NULL "
 				 "AND system_identifier <> " INT64_FORMAT,
 				 (int64) GetSystemIdentifier()),
-		"secrets of another cluster, which are not rotated here",
-		"After pg_upgrade or a move, rotor.manage() binds each to the role of its name here; "
-		"in a clone of a cluster that goes on, leave them.");
+		"secrets of another cluster or of a dump, which are not rotated here",
+		"rotor.reconcile() binds each to the role of its name here: after pg_upgrade, or where a dump "
+		"was restored to stay.");
 	check_count(findings, "changed_elsewhere", "warning",
 				"SELECT count(*) FROM rotor.coverage WHERE managed AND in_sync = false",
 				"managed roles without the verifier that rotor gave them",
 				"See rotor.coverage; rotate them, so that rotor knows the password.");
+}
+
+/* What workers do for the years. */
+static void
+check_upkeep(const Findings *findings)
+{
+	check_count(findings, "audit_partitions", "warning",
+				"SELECT count(*) FROM generate_series(0, 1) m(n) WHERE NOT EXISTS (SELECT FROM "
+				"pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE "
+				"i.inhparent = 'rotor.audit'::regclass AND c.relname = 'audit_' || to_char((now() "
+				"AT TIME ZONE 'UTC') + m.n * interval '1 month', 'YYYY_MM'))",
+				"months, this one and the next, without a partition of the audit",
+				"Their rows go to rotor.audit_default. Maintenance makes partitions; "
+				"rotor.make_audit_partitions() does it now.");
+	if (!RecoveryInProgress() && rotor_maintenance_interval > 0)
+		check_count(findings, "maintenance", "warning",
+					psprintf("SELECT count(*) FROM rotor.home WHERE coalesce(maintained_at, "
+							 "'-infinity') < now() - interval '1 hour' - 2 * %d * interval "
+							 "'1 second' AND EXISTS (SELECT FROM rotor.secret)",
+							 rotor_maintenance_interval),
+					"maintenance is late; nothing is purged",
+					"Is a worker running, or rotor.run_due() being called? See the server log.");
 }
 
 Datum
@@ -282,6 +325,8 @@ rotor_health(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	findings.store = set->setResult;
 	findings.desc = set->setDesc;
+	if (!check_version(&findings))
+		return (Datum) 0;
 	access_enter(&scope);
 	check_preload(&findings);
 	check_workers(&findings);
@@ -289,6 +334,7 @@ rotor_health(PG_FUNCTION_ARGS)
 	check_key_file(&findings);
 	check_pg_hba(&findings);
 	check_rotations(&findings);
+	check_upkeep(&findings);
 	access_leave(&scope);
 	return (Datum) 0;
 }

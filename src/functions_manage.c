@@ -11,7 +11,9 @@
 #include "compat.h"
 #include "executor/spi.h"
 #include "functions.h"
+#include "guc.h"
 #include "manage.h"
+#include "reconcile.h"
 #include "utils/builtins.h"
 
 ROTOR_FUNCTION(rotor_manage);
@@ -31,9 +33,7 @@ change_secret(const char *sql, int64 id)
 	Oid types[] = {INT8OID};
 	Datum values[] = {Int64GetDatum(id)};
 
-	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not run \"%s\"", sql);
-	return SPI_processed;
+	return catalog_execute(sql, 1, types, values, NULL);
 }
 
 /* The policy changes; the schedule begins anew from now. */
@@ -46,12 +46,12 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 	manage_require_policy(policy);
 	if (strcmp(secret->policy, policy) == 0)
 		return;
-	if (SPI_execute_with_args("UPDATE rotor.secret s SET policy = p.name, next_rotation = "
-							  "clock_timestamp() + p.rotation_interval FROM rotor.policy p "
-							  "WHERE s.id = $1 AND p.name = $2",
-							  2, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not change the policy");
-	audit_call(actor, "policy_assigned", secret->name, manage_detail(policy, secret->username));
+	(void) catalog_execute("UPDATE rotor.secret s SET policy = p.name, next_rotation = "
+						   "clock_timestamp() + p.rotation_interval FROM rotor.policy p "
+						   "WHERE s.id = $1 AND p.name = $2",
+						   2, types, values, NULL);
+	catalog_audit_event(actor, "policy_assigned", secret->name,
+						manage_detail(policy, secret->username));
 }
 
 static void
@@ -73,8 +73,6 @@ require_unmanaged(Oid role, const char *username)
 static void
 resolve_anew(Secret *secret, const char *username, const Actor *actor)
 {
-	Oid types[] = {INT8OID, OIDOID, INT8OID, TEXTOID};
-	Datum values[4];
 	Oid role = get_role_oid(username, true);
 
 	if (!OidIsValid(role))
@@ -82,21 +80,8 @@ resolve_anew(Secret *secret, const char *username, const Actor *actor)
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", username),
 				 errdetail("Secret \"%s\" was made in another cluster.", secret->name),
 				 errhint("Create the role, or name another one in username.")));
-	/* After pg_upgrade the oid is still the same. */
-	if (role != secret->role)
-		require_unmanaged(role, username);
-	secret->role = role;
-	strlcpy(secret->username, username, sizeof(secret->username));
-	secret->system_identifier = GetSystemIdentifier();
-	values[0] = Int64GetDatum(secret->id);
-	values[1] = ObjectIdGetDatum(secret->role);
-	values[2] = Int64GetDatum((int64) secret->system_identifier);
-	values[3] = CStringGetTextDatum(username);
-	if (SPI_execute_with_args("UPDATE rotor.secret SET role_oid = $2, system_identifier = $3, "
-							  "username = $4 WHERE id = $1",
-							  4, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not bind the secret");
-	audit_call(actor, "resolved", secret->name, manage_detail(secret->policy, username));
+	require_unmanaged(role, username);
+	reconcile_bind(secret, role, actor);
 }
 
 Datum
@@ -175,7 +160,7 @@ finish_managed(const Secret *secret, const char *event, const Actor *actor,
 {
 	Datum row;
 
-	audit_call(actor, event, secret->name, NULL);
+	catalog_audit_event(actor, event, secret->name, NULL);
 	row = secret_datum(secret->id);
 	access_leave(scope);
 	return row;
@@ -197,22 +182,47 @@ rotor_unmanage(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(finish_managed(&secret, "unmanaged", &actor, &scope));
 }
 
-/* The secret of that name whose management ended last. */
+/* The secret of that name whose management ended last; in_time: within rotor.recovery_window. */
 static bool
-find_deleted(const char *name, int64 *id, Oid *role)
+find_deleted(const char *name, Secret *secret, bool *in_time)
 {
-	Oid types[] = {TEXTOID};
-	Datum values[] = {CStringGetTextDatum(name)};
+	Oid types[] = {TEXTOID, INT8OID};
+	Datum values[] = {CStringGetTextDatum(name), Int64GetDatum(rotor_recovery_window)};
+	HeapTuple tuple;
+	TupleDesc desc;
+	Policy policy;
 	bool null;
 
-	if (SPI_execute_with_args("SELECT id, role_oid FROM rotor.secret WHERE name = $1 "
-							  "AND deleted_at IS NOT NULL ORDER BY deleted_at DESC LIMIT 1",
-							  1, types, values, NULL, false, 1) < 0 ||
-		SPI_processed != 1)
+	if (catalog_execute("SELECT id, deleted_at >= clock_timestamp() - $2 * "
+						"interval '1 second' FROM rotor.secret WHERE name = $1 "
+						"AND deleted_at IS NOT NULL ORDER BY deleted_at DESC LIMIT 1",
+						2, types, values, NULL) != 1)
 		return false;
-	*id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
-	*role = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null));
-	return true;
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	*in_time = DatumGetBool(SPI_getbinval(tuple, desc, 2, &null));
+	return catalog_load_secret(DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null)), secret, &policy,
+							   CurrentMemoryContext);
+}
+
+/* Its role must be there and free; one of another cluster is looked for by reconcile(). */
+static void
+require_restorable(const Secret *secret)
+{
+	Secret other;
+
+	if (secret->system_identifier != GetSystemIdentifier())
+		return;
+	if (GetUserNameFromId(secret->role, true) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("the role of secret \"%s\" does not exist any more", secret->name),
+						errhint("Make the role again and call rotor.manage().")));
+	if (catalog_find_secret_of_role(secret->role, &other))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("the role of secret \"%s\" is managed under another name", secret->name),
+				 errdetail("Its secret is \"%s\".", other.name),
+				 errhint("Unmanage that one first.")));
 }
 
 Datum
@@ -222,9 +232,7 @@ rotor_restore(PG_FUNCTION_ARGS)
 	Actor actor;
 	AccessScope scope;
 	Secret secret;
-	Secret other;
-	int64 id;
-	Oid role;
+	bool in_time;
 
 	actor_current(&actor);
 	require_writable("rotor.restore()");
@@ -232,24 +240,21 @@ rotor_restore(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("secret \"%s\" is managed", name),
 						errhint("There is nothing to restore.")));
 	access_enter(&scope);
-	if (!find_deleted(name, &id, &role))
+	if (!find_deleted(name, &secret, &in_time))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("there is no unmanaged secret \"%s\"", name),
 						errhint("rotor.manage() takes a role under management.")));
-	if (GetUserNameFromId(role, true) == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("the role of secret \"%s\" does not exist any more", name),
-						errhint("Make the role again and call rotor.manage().")));
-	if (catalog_find_secret_of_role(role, &other))
-		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-						errmsg("the role of secret \"%s\" is managed under another name", name),
-						errdetail("Its secret is \"%s\".", other.name),
-						errhint("Unmanage that one first.")));
-	secret = (Secret){.id = id, .role = role, .system_identifier = GetSystemIdentifier()};
-	strlcpy(secret.name, name, sizeof(secret.name));
-	strlcpy(secret.username, GetUserNameFromId(role, false), sizeof(secret.username));
+	require_restorable(&secret);
 	access_require(&actor, &secret, PRIVILEGE_MANAGE, "restore");
-	change_secret("UPDATE rotor.secret SET deleted_at = NULL WHERE id = $1", id);
+	if (!in_time)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the recovery window of secret \"%s\" has passed", name),
+				 errdetail("rotor.recovery_window counts from unmanage(); the secret waits "
+						   "to be purged."),
+				 errhint("rotor.manage() takes the role under management anew; a superuser "
+						 "can raise rotor.recovery_window while the secret is still there.")));
+	change_secret("UPDATE rotor.secret SET deleted_at = NULL WHERE id = $1", secret.id);
 	PG_RETURN_DATUM(finish_managed(&secret, "restored", &actor, &scope));
 }
 

@@ -93,6 +93,7 @@ resolve(const char *name, const Actor *actor, const char *event, bool may_enrol,
 	if (catalog_find_secret(name, secret, NULL))
 	{
 		access_require(actor, secret, PRIVILEGE_ROTATE, event);
+		rotation_require_usable(secret);
 		if (committed && secret->uncommitted)
 			commit_first(psprintf("secret \"%s\"", name));
 		require_fit_role(secret->role, secret->username, false, committed);
@@ -142,17 +143,37 @@ require_fit_policy(const Secret *secret, Oid role)
 
 /* --- after the worker's answer --- */
 
-static void
-notice_key_file(const RotationAnswer *answer)
+/* Of a rotation that has failed for now. */
+static char *
+where_it_stands(const RotationAnswer *answer)
 {
-	if (answer->made_key_file)
-		ereport(
-			NOTICE,
-			(errmsg("rotor made its first master key"),
-			 errdetail("It is in the file that rotor.key_file names, \"rotor.key\" in the data "
-					   "directory unless you set it."),
-			 errhint("Keep a copy elsewhere: without it, no secret can be read. Better, move it "
-					 "out of the data directory, so that no base backup carries it.")));
+	const char *role = answer->step == FSM_STEP_CREATE || answer->step == FSM_STEP_SET
+						   ? "the role was not changed"
+						   : "the new password is in effect";
+
+	/* What the row says of attempts and pauses is older than this failure. */
+	if (answer->unrecorded)
+		return psprintf("Step %s; not even the failure could be written. Nothing is lost: %s.",
+						fsm_step_name(answer->step), role);
+	return psprintf("Step %s, attempt %d of %d; %s. Tried again in " INT64_FORMAT " ms.",
+					fsm_step_name(answer->step), answer->attempt, answer->max_attempts, role,
+					answer->delay_ms);
+}
+
+static const char *
+how_it_goes_on(const RotationAnswer *answer)
+{
+	if (!request_is_preloaded())
+		return "Call rotor.rotate() or rotor.run_due() to try again.";
+	return answer->unrecorded ? "A worker goes on with it as soon as that can be written." : "";
+}
+
+/* One sentence more, if there is one. */
+static void
+add_sentence(char text[ERROR_SIZE], const char *sentence)
+{
+	if (sentence[0] != '\0')
+		strlcpy(text, psprintf("%s%s%s", text, text[0] ? " " : "", sentence), ERROR_SIZE);
 }
 
 /* Raises what went wrong; returns if the rotation is what the caller wanted. */
@@ -169,20 +190,8 @@ raise_unless_good(const RotationAnswer *answer)
 					NULL);
 	if (!fsm_is_over(answer->status))
 	{
-		strlcpy(failure.detail,
-				psprintf("%s%sStep %s, attempt %d of %d; %s. Tried again in " INT64_FORMAT " ms.",
-						 answer->failure.detail, answer->failure.detail[0] ? " " : "",
-						 fsm_step_name(answer->step), answer->attempt, answer->max_attempts,
-						 answer->step == FSM_STEP_CREATE || answer->step == FSM_STEP_SET
-							 ? "the role was not changed"
-							 : "the new password is in effect",
-						 answer->delay_ms),
-				sizeof(failure.detail));
-		if (!request_is_preloaded())
-			strlcpy(failure.hint,
-					psprintf("%s%sCall rotor.rotate() or rotor.run_due() to try again.",
-							 answer->failure.hint, answer->failure.hint[0] ? " " : ""),
-					sizeof(failure.hint));
+		add_sentence(failure.detail, where_it_stands(answer));
+		add_sentence(failure.hint, how_it_goes_on(answer));
 	}
 	report_failure(&failure, answer->started ? &answer->rotation : NULL);
 }
@@ -195,7 +204,8 @@ submit_and_return(const RotationOrder *order)
 	Datum row;
 
 	request_submit(REQUEST_ROTATE, order, result);
-	notice_key_file(&result->answer);
+	if (result->answer.made_key_file)
+		notice_first_key();
 	if (result->answer.ran && result->answer.resumed)
 		ereport(NOTICE, (errmsg("an earlier rotation of this secret was taken up"),
 						 errdetail("Its own strategy and reason apply.")));
@@ -206,34 +216,6 @@ submit_and_return(const RotationOrder *order)
 	row = rotation_datum(&result->answer.rotation);
 	access_leave(&scope);
 	return row;
-}
-
-/* --- queueing --- */
-
-static bool wake_at_commit;
-
-static void
-at_transaction_end(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_COMMIT && wake_at_commit)
-		request_wake_workers();
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
-		wake_at_commit = false;
-}
-
-static void
-wake_workers_at_commit(void)
-{
-	static bool registered = false;
-
-	if (!registered)
-		RegisterXactCallback(at_transaction_end, NULL);
-	registered = true;
-	wake_at_commit = true;
-	if (!request_is_preloaded())
-		ereport(NOTICE, (errmsg("rotor is not preloaded, so nothing runs by itself"),
-						 errhint("Call rotor.run_due() after the commit, or have cron or pg_cron "
-								 "call it.")));
 }
 
 /* --- the functions --- */
@@ -365,6 +347,7 @@ change_rotation(FunctionCallInfo fcinfo, Privilege privilege, const char *event,
 	actor_current(&actor);
 	require_writable(psprintf("rotor.%s()", event));
 	access_enter(&scope);
+	catalog_lock_rotation(id);
 	if (!catalog_load_rotation(id, &row, CurrentMemoryContext) ||
 		!catalog_load_secret(row.secret_id, &secret, &policy, CurrentMemoryContext))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -5,6 +5,7 @@
 
 #include <netdb.h>
 
+#include "access/xlog.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_read.h"
@@ -41,8 +42,8 @@ own_address(char *out, size_t size)
 	strlcpy(out, "localhost", size);
 	if (MyProcPort != NULL && (MyProcPort->laddr.addr.ss_family == AF_INET ||
 							   MyProcPort->laddr.addr.ss_family == AF_INET6))
-		(void) pg_getnameinfo_all(&MyProcPort->laddr.addr, MyProcPort->laddr.salen, out, (int) size,
-								  NULL, 0, NI_NUMERICHOST | NI_NUMERICSERV);
+		(void) pg_getnameinfo_all(&MyProcPort->laddr.addr, (int) MyProcPort->laddr.salen, out,
+								  (int) size, NULL, 0, NI_NUMERICHOST | NI_NUMERICSERV);
 	out[strcspn(out, "%")] = '\0';
 }
 
@@ -76,7 +77,9 @@ read_secret(const char *name, const char *stage, const char *event, Reading *rea
 				 errmsg("secret \"%s\" has no %s version", name, stage),
 				 errhint(strcmp(stage, "current") == 0 ? "rotor.rotate() makes the first one."
 													   : "rotor.describe() shows which it has.")));
-	username = GetUserNameFromId(reading->secret.role, true);
+	username = reading->secret.system_identifier == GetSystemIdentifier()
+				   ? GetUserNameFromId(reading->secret.role, true)
+				   : NULL;
 	strlcpy(reading->username, username ? username : reading->secret.username,
 			sizeof(reading->username));
 	(void) catalog_find_target(target, &reading->address);
@@ -229,8 +232,8 @@ rotor_describe(PG_FUNCTION_ARGS)
 	Secret secret;
 	Actor actor;
 	AccessScope scope;
-	Oid types[] = {INT8OID};
-	Datum values[1];
+	Oid types[] = {INT8OID, INT8OID};
+	Datum values[2];
 	Datum result;
 	bool null;
 
@@ -241,6 +244,7 @@ rotor_describe(PG_FUNCTION_ARGS)
 		access_require(&actor, &secret, PRIVILEGE_READ, "describe");
 	access_enter(&scope);
 	values[0] = Int64GetDatum(secret.id);
+	values[1] = Int64GetDatum((int64) GetSystemIdentifier());
 	result = catalog_datum(
 		"SELECT jsonb_build_object('secret', s.name, 'username', coalesce(a.rolname, s.username), "
 		"'target', s.target, 'store', s.store, 'policy', s.policy, 'enabled', s.enabled, "
@@ -255,8 +259,9 @@ rotor_describe(PG_FUNCTION_ARGS)
 		"r.finished_at) FROM rotor.rotation r WHERE r.secret_id = s.id "
 		"ORDER BY r.queued_at DESC LIMIT 1)) "
 		"FROM rotor.secret s JOIN rotor.policy p ON p.name = s.policy "
-		"LEFT JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid WHERE s.id = $1",
-		1, types, values, &null);
+		"LEFT JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid AND s.system_identifier = $2 "
+		"WHERE s.id = $1",
+		2, types, values, &null);
 	access_leave(&scope);
 	PG_RETURN_DATUM(result);
 }

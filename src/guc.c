@@ -7,6 +7,7 @@
 #include "guc.h"
 #include "postmaster/postmaster.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
 
 #define DEFAULT_DATABASE "postgres"
 
@@ -21,6 +22,10 @@ int rotor_connect_timeout;
 int rotor_lock_timeout;
 int rotor_poll_interval;
 int rotor_audit_reads;
+int rotor_audit_retention;
+int rotor_maintenance_interval;
+int rotor_recovery_window;
+bool rotor_dump_values;
 int rotor_log_format;
 
 static const struct config_enum_entry audit_reads_options[] = {
@@ -56,6 +61,10 @@ guc_define(void)
 							 "log: each read is one line in the server log only; off: none.",
 							 &rotor_audit_reads, AUDIT_READS_LOG, audit_reads_options, PGC_SUSET, 0,
 							 NULL, NULL, NULL);
+	DefineCustomIntVariable("rotor.audit_retention", "How long the audit is kept.",
+							"Months that lie wholly before that are purged. 0: for ever.",
+							&rotor_audit_retention, 400 * SECS_PER_DAY, 0, INT_MAX, PGC_SIGHUP,
+							GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("rotor.connect_timeout", "Longest time for a verification login.",
 							"From the first packet to the answer of the verification query.",
 							&rotor_connect_timeout, 5000, 100, 600000, PGC_SIGHUP, GUC_UNIT_MS,
@@ -63,6 +72,10 @@ guc_define(void)
 	DefineCustomStringVariable("rotor.database", "The database that rotor lives in.",
 							   "One database of a cluster holds the extension and its state.",
 							   &rotor_database, DEFAULT_DATABASE, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("rotor.dump_values", "Let pg_dump take sealed values with it.",
+							 "on: also sealed values, wrapped data keys and history, not only "
+							 "configuration. To be set in the session of pg_dump.",
+							 &rotor_dump_values, false, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("rotor.key_command", "Shell command that prints a master key.",
 							   "%k is replaced by the wanted key's id, or by \"newest\"; it prints "
 							   "one or more lines id:key. Empty: rotor.key_file is read.",
@@ -80,10 +93,20 @@ guc_define(void)
 	DefineCustomEnumVariable("rotor.log_format", "Form of rotor's own server log lines.", NULL,
 							 &rotor_log_format, LOG_FORMAT_TEXT, log_format_options, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
+	DefineCustomIntVariable("rotor.maintenance_interval", "Time between rounds of maintenance.",
+							"A round makes partitions of the audit ahead and purges what its "
+							"retention has passed. 0: none.",
+							&rotor_maintenance_interval, SECS_PER_HOUR, 0, SECS_PER_DAY * 30,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("rotor.poll_interval", "Longest sleep of a worker.",
 							"It wakes sooner when asked or when a rotation is due.",
 							&rotor_poll_interval, 10000, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("rotor.recovery_window", "How long restore() can bring a secret back.",
+							"Counted from unmanage(); afterwards the secret and its versions are "
+							"purged.",
+							&rotor_recovery_window, 7 * SECS_PER_DAY, 0, INT_MAX, PGC_SIGHUP,
+							GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("rotor.verify_host", "Where the verification login goes.",
 							   "A host, an address or a socket folder of this server. Empty: "
 							   "loopback, else the socket, as pg_hba.conf asks for a password.",

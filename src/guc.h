@@ -10,12 +10,16 @@ extern char *rotor_key_command;
 extern char *rotor_key_file;
 extern char *rotor_verify_host;
 extern int rotor_verify_port;
-extern int rotor_verify_sslmode;  /* index of verify_sslmode_name() */
-extern int rotor_connect_timeout; /* ms */
-extern int rotor_lock_timeout;	  /* ms */
-extern int rotor_poll_interval;	  /* ms */
-extern int rotor_audit_reads;	  /* AUDIT_READS_* */
-extern int rotor_log_format;	  /* LOG_FORMAT_* */
+extern int rotor_verify_sslmode;	   /* index of verify_sslmode_name() */
+extern int rotor_connect_timeout;	   /* ms */
+extern int rotor_lock_timeout;		   /* ms */
+extern int rotor_poll_interval;		   /* ms */
+extern int rotor_audit_reads;		   /* AUDIT_READS_* */
+extern int rotor_audit_retention;	   /* s; 0: for ever */
+extern int rotor_maintenance_interval; /* s; 0: never */
+extern int rotor_recovery_window;	   /* s */
+extern bool rotor_dump_values;		   /* read by pg_dump's conditions only */
+extern int rotor_log_format;		   /* LOG_FORMAT_* */
 
 enum
 {

@@ -68,7 +68,9 @@ list_field(HeapTuple tuple, int number)
 static void
 read_rules(void)
 {
+	MemoryContext context;
 	MemoryContext caller;
+	List *read = NIL;
 
 	if (SPI_execute("SELECT line_number, " HBA_RULES_FILE_COLUMN ", type, database, user_name, "
 					"address, netmask, auth_method, coalesce(options::text ~ "
@@ -76,9 +78,9 @@ read_rules(void)
 					"FROM pg_catalog.pg_hba_file_rules WHERE error IS NULL",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read pg_hba_file_rules");
-	rules_context =
-		AllocSetContextCreate(TopMemoryContext, "rotor pg_hba.conf", ALLOCSET_SMALL_SIZES);
-	caller = MemoryContextSwitchTo(rules_context);
+	context =
+		AllocSetContextCreate(CurrentMemoryContext, "rotor pg_hba.conf", ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(context);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple tuple = SPI_tuptable->vals[i];
@@ -93,9 +95,13 @@ read_rules(void)
 		rule->netmask = string_field(tuple, 7);
 		rule->method = string_field(tuple, 8);
 		rule->client_certificate = strcmp(string_field(tuple, 9), "t") == 0;
-		rules = lappend(rules, rule);
+		read = lappend(read, rule);
 	}
 	MemoryContextSwitchTo(caller);
+	/* All or nothing: half of the rules would give another answer. */
+	MemoryContextSetParent(context, TopMemoryContext);
+	rules_context = context;
+	rules = read;
 }
 
 static bool
@@ -106,11 +112,12 @@ matches_regex(const char *pattern, const char *text)
 }
 
 static bool
-is_member(Oid role, const char *group)
+is_member(Oid member, const char *group)
 {
 	Oid group_oid = get_role_oid(group, true);
 
-	return OidIsValid(role) && OidIsValid(group_oid) && is_member_of_role_nosuper(role, group_oid);
+	return OidIsValid(member) && OidIsValid(group_oid) &&
+		   is_member_of_role_nosuper(member, group_oid);
 }
 
 static bool

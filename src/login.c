@@ -48,8 +48,9 @@ wait_for(PGconn *conn, int event, TimestampTz deadline)
 }
 
 /*
- * The SQLSTATE of a refused connection. With PQERRORS_SQLSTATE libpq's text ends in nothing but the
- * code; there is no other way to get it for a connection that failed.
+ * The SQLSTATE of a refused connection. With PQERRORS_SQLSTATE libpq's text ends in the severity, in
+ * whatever language, a colon, two spaces and the code; there is no other way to get it for a
+ * connection that failed.
  */
 static void
 refusal_sqlstate(PGconn *conn, char sqlstate[6])
@@ -60,7 +61,7 @@ refusal_sqlstate(PGconn *conn, char sqlstate[6])
 	sqlstate[0] = '\0';
 	while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == ' '))
 		end--;
-	if (end < 6 || text[end - 6] != ' ' ||
+	if (end < 8 || strncmp(text + end - 8, ":  ", 3) != 0 ||
 		strspn(text + end - 5, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") < 5)
 		return;
 	memcpy(sqlstate, text + end - 5, 5);
@@ -139,7 +140,7 @@ static PGconn *
 start(const LoginOrder *order)
 {
 	char port[12];
-	char options[80];
+	char options[224];
 	bool verify = strncmp(order->sslmode, "verify", 6) == 0;
 	const struct
 	{
@@ -159,7 +160,7 @@ start(const LoginOrder *order)
 		{"sslrootcert", verify && ssl_ca_file[0] ? ssl_ca_file : "/nonexistent"},
 		{"gssencmode", "disable"},
 		{"options", options},
-		{"application_name", "rotor verification"},
+		{"application_name", VERIFICATION_NAME},
 		{"client_encoding", "SQL_ASCII"},
 		{"target_session_attrs", "any"},
 		{"passfile", "/nonexistent"},
@@ -168,8 +169,11 @@ start(const LoginOrder *order)
 	const char *values[lengthof(fields) + 1];
 
 	snprintf(port, sizeof(port), "%d", order->port);
+	/* Serializable, read-only and deferrable, the query would wait until nobody else writes. */
 	snprintf(options, sizeof(options),
-			 "-c default_transaction_read_only=on -c statement_timeout=%d", order->timeout_ms);
+			 "-c default_transaction_read_only=on -c default_transaction_deferrable=off "
+			 "-c default_transaction_isolation=read\\ committed -c statement_timeout=%d%s",
+			 order->timeout_ms, NO_TRANSACTION_TIMEOUT);
 	for (size_t i = 0; i <= lengthof(fields); i++)
 	{
 		keywords[i] = i < lengthof(fields) ? fields[i].keyword : NULL;
@@ -196,9 +200,24 @@ login_forget_environment(void)
 		}
 		memcpy(name, *entry, len);
 		name[len] = '\0';
-		unsetenv(name);
+		unsetenv(name);	 /* NOLINT(concurrency-mt-unsafe): the process has one thread. */
 		entry = environ; /* unsetenv() moved the others */
 	}
+}
+
+static void
+log_in(PGconn *conn, const LoginOrder *order, Oid role, TimestampTz deadline, LoginResult *result)
+{
+	PQsetErrorVerbosity(conn, PQERRORS_SQLSTATE);
+	connect_to(conn, deadline, result);
+	if (!result->connected)
+		return;
+	result->backend_pid = PQbackendPID(conn);
+	result->same_server = is_backend_here(result->backend_pid, role);
+	if (order->query != NULL)
+		run_query(conn, order->query, deadline, result);
+	else
+		result->queried = true;
 }
 
 void
@@ -217,19 +236,10 @@ login_try(const LoginOrder *order, Oid role, LoginResult *result)
 	PG_TRY();
 	{
 		conn = start(order);
-		if (conn == NULL)
-			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-		PQsetErrorVerbosity(conn, PQERRORS_SQLSTATE);
-		connect_to(conn, deadline, result);
-		if (result->connected)
-		{
-			result->backend_pid = PQbackendPID(conn);
-			result->same_server = is_backend_here(result->backend_pid, role);
-			if (order->query != NULL)
-				run_query(conn, order->query, deadline, result);
-			else
-				result->queried = true;
-		}
+		if (conn == NULL) /* there is no memory for it */
+			strlcpy(result->sqlstate, "53200", sizeof(result->sqlstate));
+		else
+			log_in(conn, order, role, deadline, result);
 	}
 	PG_FINALLY();
 	{

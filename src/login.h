@@ -36,7 +36,7 @@ typedef struct LoginResult
 /* Drops what libpq would read from this process's environment: it must not steer the login. */
 extern void login_forget_environment(void);
 
-/* Fills *result; raises only interrupts and out of memory. Outside a transaction. */
+/* Fills *result; raises only interrupts. Outside a transaction. */
 extern void login_try(const LoginOrder *order, Oid role, LoginResult *result);
 
 #endif

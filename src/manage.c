@@ -59,7 +59,6 @@ manage_role(const char *name, Oid role, const char *policy, const char *store, c
 {
 	int characters = pg_mbstrlen(name);
 	Secret made = {0};
-	AuditRow audit = {.event = "managed", .result = "ok", .duration_ms = -1};
 
 	if (characters < 1 || characters > 128)
 		ereport(ERROR,
@@ -73,10 +72,7 @@ manage_role(const char *name, Oid role, const char *policy, const char *store, c
 	made.role = role;
 	made.system_identifier = GetSystemIdentifier();
 	catalog_insert_secret(&made, store, target, actor);
-	audit.actor = actor;
-	audit.secret = made.name;
-	audit.detail = manage_detail(made.policy, made.username);
-	catalog_audit(&audit);
+	catalog_audit_event(actor, "managed", made.name, manage_detail(made.policy, made.username));
 	/* Last: name and policy may be parts of *secret. */
 	*secret = made;
 }

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
 #include "policy.h"
@@ -72,11 +73,12 @@ parse_query(const char *query)
 
 /* True for a SELECT that neither writes nor locks, in all its branches and WITH queries. */
 static bool
-is_plain_select(Node *node)
+is_plain_select(Node *node) /* NOLINT(misc-no-recursion): the stack's depth is checked. */
 {
 	SelectStmt *select = (SelectStmt *) node;
 	ListCell *cell;
 
+	check_stack_depth();
 	if (node == NULL || !IsA(node, SelectStmt) || select->intoClause != NULL ||
 		select->lockingClause != NIL)
 		return false;

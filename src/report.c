@@ -92,7 +92,7 @@ may_tell(const char *text, const SecretBuf *plain)
 
 	(void) letters_and_digits(text, words, strlen(text) + 1);
 	value.len = letters_and_digits(plain->data, value.data, sizeof(value.data));
-	found = value.len < 2 * STRETCH;
+	found = value.len < (size_t) 2 * STRETCH;
 	for (size_t i = 0; !found && i + STRETCH <= value.len; i++)
 	{
 		char stretch[STRETCH + 1] = {0};

@@ -34,6 +34,7 @@ typedef struct SharedState
 {
 	pg_atomic_uint64 leave_until;		   /* TimestampTz */
 	pg_atomic_uint32 workers[MAX_WORKERS]; /* PGPROC number + 1; 0: none */
+	pg_atomic_uint32 wake_ups;			   /* how often workers were woken; wraps around */
 	Request slots[SLOT_COUNT];
 } SharedState;
 
@@ -80,6 +81,7 @@ attach_shared_memory(void)
 	if (!found)
 	{
 		pg_atomic_init_u64(&shared->leave_until, 0);
+		pg_atomic_init_u32(&shared->wake_ups, 0);
 		for (int i = 0; i < MAX_WORKERS; i++)
 			pg_atomic_init_u32(&shared->workers[i], 0);
 		for (int i = 0; i < SLOT_COUNT; i++)
@@ -160,6 +162,8 @@ request_worker_count(void)
 void
 request_wake_workers(void)
 {
+	if (shared != NULL)
+		(void) pg_atomic_fetch_add_u32(&shared->wake_ups, 1);
 	for (int i = 0; shared != NULL && i < MAX_WORKERS; i++)
 	{
 		uint32 proc = pg_atomic_read_u32(&shared->workers[i]);
@@ -167,6 +171,12 @@ request_wake_workers(void)
 		if (proc != 0)
 			set_latch_of((int) proc - 1);
 	}
+}
+
+uint32
+request_wake_ups(void)
+{
+	return shared != NULL ? pg_atomic_read_u32(&shared->wake_ups) : 0;
 }
 
 void
@@ -299,12 +309,15 @@ called_off(Request *request)
 	ReThrowError(edata);
 }
 
-static void not_picked_up(BackgroundWorkerHandle *handle) ROTOR_NORETURN;
+static void not_picked_up(Request *request, BackgroundWorkerHandle *handle) ROTOR_NORETURN;
 
-/* The request was not taken in time. */
+/* The request was not taken in time. Who takes it in this very moment finds the gate closed. */
 static void
-not_picked_up(BackgroundWorkerHandle *handle)
+not_picked_up(Request *request, BackgroundWorkerHandle *handle)
 {
+	uint32 open = GATE_OPEN;
+
+	(void) pg_atomic_compare_exchange_u32(&request->gate, &open, GATE_CANCELLED);
 	if (handle != NULL)
 	{
 		TerminateBackgroundWorker(handle);
@@ -337,7 +350,7 @@ wait_until_done(Request *request, BackgroundWorkerHandle *handle)
 		if (handle != NULL && GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED)
 			return pg_atomic_read_u32(&request->state) == REQUEST_DONE;
 		if (state == REQUEST_WAITING && expired(deadline))
-			not_picked_up(handle);
+			not_picked_up(request, handle);
 		nap(1000);
 		PG_TRY();
 		{

@@ -68,7 +68,7 @@ extern void request_submit(RequestKind kind, const RotationOrder *order, Request
 extern Request *request_take(void);
 
 /* The request in a dynamic segment, now ours. */
-extern Request *request_attach(uint32 segment);
+extern Request *request_attach(uint32 handle);
 
 /* Its answer is complete: tell the caller. Safe to call twice. */
 extern void request_finish(Request *request);
@@ -79,6 +79,12 @@ extern int request_worker_count(void);
 
 /* Wakes the preloaded workers; safe after a commit. No-op when not preloaded. */
 extern void request_wake_workers(void);
+
+/*
+ * Changes with each request_wake_workers(): tells a worker that it was woken while it worked, when
+ * whatever it waited for there (a login, a lock) has reset its latch.
+ */
+extern uint32 request_wake_ups(void);
 
 /*
  * Asks the workers to leave the home database, because somebody needs it to be empty, until

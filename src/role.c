@@ -14,14 +14,17 @@
 #include "compat.h"
 #include "libpq/crypt.h"
 #include "nodes/makefuncs.h"
+#include "random.h"
 #include "report.h"
 #include "role.h"
+#include "scram.h"
 #include "storage/lock.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 /* Conflicts with itself and with DROP ROLE's lock; works across databases, dies with its process. */
 #define ROLE_LOCK_MODE ShareUpdateExclusiveLock
@@ -97,11 +100,23 @@ make_string(const char *text)
 /*
  * What ALTER ROLE is given in place of a verifier. AlterRole() computes every SCRAM verifier anew
  * for the empty password, to refuse that, at the price of all its rounds and with the role's row
- * locked; this one has one round, and keys that no password has. It is overwritten in the same
- * transaction: nobody ever meets it.
+ * locked; this one has one round, of a password that nobody learns. It is overwritten in the same
+ * transaction: nobody ever meets it. It is another one each time, for modules that let no text of
+ * ALTER ROLE be used twice.
  */
-#define ZEROS		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-#define PLACEHOLDER "SCRAM-SHA-256$1:AAAAAAAAAAAAAAAAAAAAAA==$" ZEROS ":" ZEROS
+static void
+make_placeholder(char out[SCRAM_VERIFIER_MAX])
+{
+	pg_uuid_t unknown;
+	char *text;
+	RotorError err;
+
+	if (!random_bytes(unknown.data, UUID_LEN, &err))
+		report_raise(&err);
+	text = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&unknown)));
+	if (!scram_build_verifier(text, strlen(text), SCRAM_MIN_ITERATIONS, NULL, 0, out, &err))
+		report_raise(&err);
+}
 
 /* ALTER ROLE as every hook sees it. */
 static void
@@ -130,7 +145,7 @@ run_alter_role(const char *name, const char *password, const TimestampTz *valid_
 	plan->utilityStmt = (Node *) stmt;
 	plan->canSetTag = true;
 	plan->stmt_location = 0;
-	plan->stmt_len = strlen(text);
+	plan->stmt_len = (int) strlen(text);
 
 	check_password_hook = NULL;
 	PG_TRY();
@@ -176,14 +191,21 @@ role_alter(Oid role, const char *name, const char *verifier, const TimestampTz *
 {
 	RoleState changed = {.oid = role, .verifier = pstrdup(verifier)};
 
-	run_alter_role(name, PLACEHOLDER, valid_until);
+	char placeholder[SCRAM_VERIFIER_MAX];
+
+	make_placeholder(placeholder);
+	run_alter_role(name, placeholder, valid_until);
 	store(&changed, false);
 }
 
 void
 role_restore(const RoleState *state)
 {
-	run_alter_role(state->name, state->verifier ? PLACEHOLDER : NULL, NULL);
+	char placeholder[SCRAM_VERIFIER_MAX];
+
+	make_placeholder(placeholder);
+	run_alter_role(state->name, state->verifier ? placeholder : NULL,
+				   state->has_valid_until ? &state->valid_until : NULL);
 	store(state, true);
 }
 

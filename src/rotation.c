@@ -179,6 +179,13 @@ rotation_require_usable(const Secret *secret)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("secret \"%s\" is no longer managed", secret->name),
 						errhint("rotor.restore() takes it up again.")));
+	if (secret->system_identifier == NO_CLUSTER)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("secret \"%s\" came out of a dump", secret->name),
+				 errdetail("Roles and passwords may have changed since the dump was made."),
+				 errhint("rotor.reconcile() binds it to the role of its name, and says whether its "
+						 "value is still that role's password.")));
 	if (secret->system_identifier != GetSystemIdentifier())
 		ereport(
 			ERROR,
@@ -187,8 +194,8 @@ rotation_require_usable(const Secret *secret)
 			 errdetail("It was made in cluster " UINT64_FORMAT ", this one is " UINT64_FORMAT ".",
 					   secret->system_identifier, GetSystemIdentifier()),
 			 errhint(
-				 "If this cluster is to rotate it, rotor.manage() binds it to the role of that name "
-				 "here.")));
+				 "If this cluster is to rotate it, rotor.reconcile() binds it to the role of its "
+				 "name here.")));
 }
 
 /* What went wrong before a rotation was taken up again. */
@@ -314,7 +321,10 @@ record_failure(Job *job, void *outcome)
 {
 	enrol(job);
 	if (!job_still_wanted(job))
+	{
+		*(FsmOutcome *) outcome = STEP_OVERTAKEN;
 		return;
+	}
 	/* What the login told is not lost with the transaction that was to record it. */
 	if (job->row.step == FSM_STEP_TEST)
 		job_advance(job, job->test_outcome, job->test_ms);
@@ -339,6 +349,7 @@ static bool
 do_step(Job *job)
 {
 	RotationRow before;
+	Failure why;
 	FsmOutcome outcome = FSM_OUTCOME_OK;
 	instr_time start;
 
@@ -366,17 +377,19 @@ do_step(Job *job)
 	log_failure(job);
 	if (!job->locked)
 		return false;
+	why = job->failure;
 	if (!job_transaction(job, record_failure, &outcome))
 	{
 		/* Not even that: the row stands as it did, and the next turn takes it up from there. */
 		job->row = before;
 		job->answer->unrecorded = true;
 		log_failure(job);
+		job->failure = why;
 		return false;
 	}
 	job->exists = true;
 	job->enrol = false;
-	return job->row.delay_ms == 0;
+	return outcome != STEP_OVERTAKEN && job->row.delay_ms == 0;
 }
 
 static void

@@ -64,7 +64,7 @@ typedef void (*RotationSetCallback)(const RotationAnswer *answer, void *arg);
 extern void rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate,
 						 RotationSetCallback on_set, void *arg, RotationAnswer *answer);
 
-/* Raises 42704 if the secret is no longer managed, 55000 if it belongs to another cluster. */
+/* Raises 42704 if the secret is no longer managed, 55000 if it waits for reconcile(). */
 extern void rotation_require_usable(const Secret *secret);
 
 /*

@@ -15,7 +15,7 @@
 /* Values that a password check may refuse before the rotation gives up. */
 #define MAX_REFUSED_VALUES 5
 
-/* A step returns this when its rotation was ended by somebody else meanwhile. */
+/* A step returns this when somebody else ended its rotation, or went on with it, meanwhile. */
 #define STEP_OVERTAKEN FSM_OUTCOME_COUNT
 
 typedef struct Job
@@ -56,8 +56,9 @@ extern FsmOutcome step_undo(Job *job);
 extern FsmOutcome step_test(Job *job);
 
 /*
- * True unless somebody ended the rotation meanwhile; then job->row is what they left. Until the end
- * of the transaction nobody can.
+ * True unless somebody ended the rotation meanwhile, or went on with it (the role's lock is lost for
+ * a moment when a step is undone); then job->row is what they left. Until the end of the transaction
+ * nobody can.
  */
 extern bool job_still_wanted(Job *job);
 

@@ -61,9 +61,10 @@ audit_step(Job *job, const FsmTransition *transition, FsmOutcome outcome, double
 
 /* Notes what went wrong, and what a "proved" login was barred by, in the row. */
 static void
-note_outcome(Job *job, FsmOutcome outcome)
+note_outcome(Job *job, const FsmTransition *transition, FsmOutcome outcome)
 {
-	if (outcome == FSM_OUTCOME_OK)
+	/* What only delays the way back is in the audit: the row keeps the reason to go back. */
+	if (outcome == FSM_OUTCOME_OK || (transition->step == FSM_STEP_UNDO && transition->retry))
 		return;
 	job->row.outcome = fsm_outcome_name(outcome);
 	if (outcome == FSM_OUTCOME_PROVED)
@@ -91,7 +92,7 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 	if (transition == NULL)
 		transition = fsm_next(job->row.step, outcome = FSM_OUTCOME_INTERNAL);
 
-	note_outcome(job, outcome);
+	note_outcome(job, transition, outcome);
 	job->row.step_ms[job->row.step] = ms;
 	audit_step(job, transition, outcome, ms);
 

@@ -64,11 +64,16 @@ job_still_wanted(Job *job)
 		return true;
 	if (!catalog_load_rotation(&job->row.id, &now, job->context))
 		elog(ERROR, "the rotation's row is gone");
-	if (!fsm_is_over(now.status))
+	if (!fsm_is_over(now.status) && now.step == job->row.step && now.attempt == job->row.attempt)
 		return true;
 	job->row = now;
-	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "the rotation was cancelled",
-				"The role was not changed.", NULL);
+	if (now.status == FSM_STATUS_CANCELLED)
+		failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "the rotation was cancelled",
+					"The role was not changed.", NULL);
+	else
+		failure_set(&job->failure, ERRCODE_OBJECT_IN_USE,
+					"another worker went on with the rotation meanwhile", NULL,
+					"rotor.rotations shows what became of it.");
 	return false;
 }
 
@@ -506,7 +511,7 @@ step_undo(Job *job)
 		(flags & SAVED_HAS_VERIFIER) ? pstrdup(plain.data + 1 + sizeof(former.valid_until)) : NULL;
 	secret_buf_wipe(&plain);
 	role_restore(&former);
-	catalog_demote_version(job->secret.id, &job->row.version, &saved);
+	catalog_demote_version(&job->row.version, &saved);
 	catalog_drop_verifier(&job->row.id);
 	return FSM_OUTCOME_OK;
 }

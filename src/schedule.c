@@ -22,7 +22,7 @@ schedule_backoff_ms(const Policy *policy, int attempt)
 	ceiling = Max(Min(ceiling, policy->backoff_max_ms), 1);
 	if (!random_bytes(&random, sizeof(random), &err))
 		report_raise(&err);
-	return (int64) ((double) random / ((double) PG_UINT32_MAX + 1) * (ceiling + 1));
+	return (int64) ((double) random / ((double) PG_UINT32_MAX + 1) * (double) (ceiling + 1));
 }
 
 bool

@@ -22,4 +22,18 @@ extern void sealing_seal(int64 secret_id, const pg_uuid_t *owner, const SecretBu
 extern void
 sealing_open(int64 secret_id, const pg_uuid_t *owner, const SealedValue *value, SecretBuf *plain);
 
+/*
+ * Seals value anew under the active data key; resealed->sealed is palloc'd. False if it is damaged.
+ * 58P01: a key is missing.
+ */
+extern bool sealing_reseal(int64 secret_id, const pg_uuid_t *owner, const SealedValue *value,
+						   SealedValue *resealed);
+
+/*
+ * Makes a data key under the newest master key, active from now on, and fills *row; makes the first
+ * key file (*made_file) if there is neither that nor a data key. The caller holds
+ * catalog_lock_keys(). 58P01: there is no key file, and data keys need one.
+ */
+extern void sealing_make_data_key(DataKeyRow *row, bool *made_file);
+
 #endif

@@ -16,11 +16,16 @@
 /* pg_attribute_noreturn() ended with 17; this stands after a declaration in all versions. */
 #define ROTOR_NORETURN __attribute__((noreturn))
 
+/* system_identifier of a secret that came out of a dump of this very cluster. */
+#define NO_CLUSTER 0
+
 #define SECRET_NAME_SIZE (128 * 4 + 1) /* 128 characters of up to 4 bytes */
 #define CLIENT_ADDR_SIZE 64
 #define REASON_SIZE		 1025
 #define ERROR_SIZE		 512
 #define FINGERPRINT_LEN	 32
+
+#define VERIFICATION_NAME "rotor verification" /* application_name of the verification login */
 
 /* Who asked for something. */
 typedef struct Actor

@@ -5,53 +5,6 @@
 \set state '\\echo SQLSTATE :LAST_ERROR_SQLSTATE'
 \setenv PGDATABASE :DBNAME
 
--- What PUBLIC has: nothing.
-SELECT 'function' AS kind, p.oid::regprocedure::text AS object, a.privilege_type
-FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-WHERE p.pronamespace = 'rotor'::regnamespace AND a.grantee = 0
-UNION ALL
-SELECT 'relation', c.oid::regclass::text, a.privilege_type
-FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) a
-WHERE c.relnamespace = 'rotor'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'S', 'p', 'f') AND a.grantee = 0
-UNION ALL
-SELECT 'schema', n.nspname, a.privilege_type
-FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
-WHERE n.nspname = 'rotor' AND a.grantee = 0;
-
--- Nor is a privilege on a column granted, nor a default one set.
-SELECT attrelid::regclass, attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
-WHERE c.relnamespace = 'rotor'::regnamespace AND attacl IS NOT NULL;
-
--- Every function: how it is marked. Whoever is SECURITY DEFINER pins its search_path.
-SELECT p.oid::regprocedure AS function, l.lanname AS language, p.provolatile AS volatile, p.proparallel AS parallel,
-       p.proisstrict AS strict, p.prosecdef AS definer, p.proconfig AS config
-FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-WHERE p.pronamespace = 'rotor'::regnamespace ORDER BY p.oid::regprocedure::text COLLATE "C";
-
--- Their arguments and results: names are a contract.
-SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ') RETURNS ' || pg_get_function_result(p.oid) AS function
-FROM pg_proc p WHERE p.pronamespace = 'rotor'::regnamespace ORDER BY p.oid::regprocedure::text COLLATE "C";
-
--- All of the extension is owned by a superuser, and has a comment.
-SELECT c.oid::regclass FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
-WHERE c.relnamespace = 'rotor'::regnamespace AND NOT o.rolsuper;
-SELECT 'relation' AS kind, c.oid::regclass::text AS without_comment FROM pg_class c
-WHERE c.relnamespace = 'rotor'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p', 'f') AND obj_description(c.oid, 'pg_class') IS NULL
-UNION ALL
-SELECT 'column', c.oid::regclass || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relnamespace = 'rotor'::regnamespace AND c.relkind IN ('r', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped
-  AND col_description(c.oid, a.attnum) IS NULL
-UNION ALL
-SELECT 'function', p.oid::regprocedure::text FROM pg_proc p
-WHERE p.pronamespace = 'rotor'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL
-UNION ALL
-SELECT 'type', t.oid::regtype::text FROM pg_type t
-WHERE t.typnamespace = 'rotor'::regnamespace AND t.typtype <> 'c' AND t.typelem = 0 AND obj_description(t.oid, 'pg_type') IS NULL
-UNION ALL
-SELECT 'schema', 'rotor' WHERE obj_description('rotor'::regnamespace, 'pg_namespace') IS NULL
-UNION ALL
-SELECT 'extension', 'rotor' FROM pg_extension WHERE extname = 'rotor' AND obj_description(oid, 'pg_extension') IS NULL;
-
 -- Roles: without anything; with EXECUTE on everything, but no right; CREATEROLE; a superuser and a replication role.
 CREATE ROLE t_none LOGIN;
 CREATE ROLE t_plain LOGIN;

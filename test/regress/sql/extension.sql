@@ -1,6 +1,8 @@
 --
 -- The extension as a whole: where it may live, what it refuses, dropped and made again. Runs last, and leaves nothing.
 --
+-- From 18 on an error's context has the line of the script.
+\set SHOW_CONTEXT never
 \set state '\\echo SQLSTATE :LAST_ERROR_SQLSTATE'
 \setenv PGDATABASE :DBNAME
 \set login '\\set who `psql -X -A -t -q -h 127.0.0.1 -c "SELECT current_user" 2>&1 | sed "s/^.*FATAL: */FATAL: /"`\n\\echo :who'
@@ -9,20 +11,6 @@ SELECT status FROM rotor.rotate('t_ext');
 SELECT rotor.get_secret('t_ext') ->> 'password' AS password \gset
 \setenv PGUSER t_ext
 \setenv PGPASSWORD :password
-
--- Everything in its schema is its own.
-SELECT pg_describe_object(d.classid, d.objid, 0) AS stranger
-FROM (SELECT 'pg_class'::regclass AS classid, oid AS objid FROM pg_class WHERE relnamespace = 'rotor'::regnamespace AND relkind IN ('r', 'v', 'm', 'f', 'p')
-      UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = 'rotor'::regnamespace
-      UNION ALL SELECT 'pg_namespace'::regclass, 'rotor'::regnamespace) d
-WHERE NOT EXISTS (SELECT FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid AND e.refclassid = 'pg_extension'::regclass
-                  WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e' AND x.extname = 'rotor');
--- Nothing of it stands outside, and what a dump carries is configuration: never a value.
-SELECT pg_describe_object(d.classid, d.objid, 0) AS outside FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid AND x.extname = 'rotor'
-WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND d.classid = 'pg_proc'::regclass
-  AND (SELECT pronamespace FROM pg_proc WHERE oid = d.objid) <> 'rotor'::regnamespace;
-SELECT c::regclass AS dumped FROM pg_extension, unnest(extconfig) c WHERE extname = 'rotor' AND c::regclass::text IN
-    ('rotor.version', 'rotor.saved_verifier', 'rotor.data_key', 'rotor.rotation', 'rotor.audit');
 
 -- It stays where it is.
 CREATE EXTENSION rotor;
@@ -61,8 +49,11 @@ SELECT rotor.get_secret('t_ext') ->> 'version_id' = :'version' AS unchanged;
 
 -- Dropped: it takes its schema with it, and no role's password. (Once no worker is looking for something to do.)
 \set rest 'SELECT t.wait_for($$NOT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type = ''rotor worker'' AND locktype = ''relation'')$$) AS at_rest;'
+-- It says what it forgets.
 :rest
+\set VERBOSITY terse
 DROP EXTENSION rotor;
+\set VERBOSITY default
 SELECT count(*) FROM pg_namespace WHERE nspname = 'rotor';
 SELECT rotor.rotate('t_ext');
 :state

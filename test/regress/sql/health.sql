@@ -53,7 +53,7 @@ SELECT status FROM rotor.rotate('t_count', wait => false);
 ALTER ROLE t_count NOLOGIN;
 COMMIT;
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
-SELECT t.settled('t_count');
+CALL t.settled('t_count');
 SELECT s - 'since' - 'duration_ms' - 'active_schedules' AS counts, (s -> 'active_schedules')::int >= 1 AS schedules FROM rotor.statistics() s;
 SELECT (d -> 'average')::float8 > 0 AS average, (d -> 'p50')::float8 > 0 AS p50, (d -> 'p95')::float8 >= (d -> 'p50')::float8 AS p95,
        (d -> 'max')::float8 >= (d -> 'p95')::float8 AS max, d - 'average' - 'p50' - 'p95' - 'max' AS nothing_else

@@ -20,7 +20,7 @@ FROM rotor.version v JOIN rotor.secret s ON s.id = v.secret_id JOIN pg_authid a 
 CREATE ROLE t_other LOGIN;
 SELECT status FROM rotor.rotate('t_other');
 BEGIN;
-UPDATE rotor.version v SET sealed = (SELECT w.sealed FROM rotor.version w JOIN rotor.secret o ON o.id = w.secret_id WHERE o.name = 't_other' AND w.stage = 'current')
+UPDATE rotor.version v SET sealed = (SELECT w.sealed FROM rotor.version w JOIN rotor.secret o ON o.id = w.secret_id WHERE o.name = 't_other' AND o.deleted_at IS NULL AND w.stage = 'current')
 FROM rotor.secret s WHERE s.id = v.secret_id AND s.name = 't_key' AND v.stage = 'current';
 SELECT t.error($$SELECT rotor.get_secret('t_key')$$) ~ '^XX001 ' AS data_corrupted;
 ROLLBACK;
@@ -45,6 +45,41 @@ BEGIN READ ONLY;
 SELECT rotor.rewrap_keys();
 :state
 ROLLBACK;
+
+-- A new data key, and values moved to it: in one transaction, for workers move them after a commit.
+BEGIN;
+SET LOCAL client_min_messages = warning;
+SELECT id AS former FROM rotor.keys WHERE active \gset
+SELECT count(*) AS total FROM rotor.version \gset
+SELECT rotor.rotate_data_key() AS made \gset
+SELECT id = :'made' AS the_new_one, versions, saved_verifiers FROM rotor.keys WHERE state = 'active';
+SELECT versions > 0 AS versions, state, active FROM rotor.keys WHERE id = :'former';
+-- What is sealed now is sealed by the new one; reading does not mind.
+SELECT rotor.get_secret('t_key') ->> 'password' = :'password' AS same_password;
+SELECT rotor.reseal(0), rotor.reseal(1), rotor.reseal(max_values => 1);
+SELECT versions FROM rotor.keys WHERE active;
+SELECT rotor.reseal() = :total - 2 AS the_others, rotor.reseal() AS none_left;
+SELECT versions = :total AS all_of_them, saved_verifiers FROM rotor.keys WHERE active;
+SELECT versions, saved_verifiers, state FROM rotor.keys WHERE id = :'former';
+SELECT bool_and(key_id = :'made') AS by_the_new_one FROM rotor.version;
+SELECT rotor.get_secret('t_key') ->> 'password' = :'password' AS same_password;
+SELECT event, actor, result, detail - 'data_key' - 'master_key' - 'moved' AS detail FROM rotor.audit_log WHERE event IN ('data_key_made', 'values_resealed') AND at >= now() ORDER BY id;
+SELECT detail ->> 'data_key' = :'made' AS data_key, detail ->> 'master_key' = k.master_key_id AS master_key
+FROM rotor.audit_log, rotor.keys k WHERE event = 'data_key_made' AND at >= now() AND k.id = :'made';
+ROLLBACK;
+SELECT rotor.reseal(-1);
+:state
+-- No key is in the view, nor any secret's name.
+SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute a WHERE a.attrelid = 'rotor.keys'::regclass AND a.attnum > 0 ORDER BY a.attnum;
+
+-- For superusers only, whoever may EXECUTE it; and not in a read-only transaction.
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rotor TO t_other;
+SELECT call, t.may('t_other', 'SELECT rotor.' || call) FROM unnest(ARRAY['add_master_key()', 'remove_master_key($$x$$)', 'rewrap_keys()', 'rotate_data_key()', 'reseal()', 'retire_keys()', 'export_keys($$x$$)', 'import_keys($$x$$, $$x$$)']) call;
+SELECT t.may('t_other', 'SELECT * FROM rotor.keys');
+BEGIN READ ONLY;
+SELECT call, t.error('SELECT rotor.' || call) FROM unnest(ARRAY['add_master_key()', 'remove_master_key($$x$$)', 'rewrap_keys()', 'rotate_data_key()', 'reseal()', 'retire_keys()', 'export_keys($$x$$)', 'import_keys($$x$$, $$x$$)']) call;
+ROLLBACK;
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA rotor FROM t_other;
 
 -- The settings of the keys are not for everybody.
 SET ROLE t_other;

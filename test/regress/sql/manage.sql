@@ -162,7 +162,7 @@ SELECT count(*) FROM rotor.health() WHERE check_name = 'dropped_roles' AND statu
 
 -- A secret of another cluster, as a physical copy turned into one of its own would have it.
 UPDATE rotor.secret SET system_identifier = 1 WHERE name = 't_one' AND deleted_at IS NULL;
-SELECT t.error($$SELECT rotor.rotate('t_one')$$) LIKE '55000 secret "t_one" belongs to another cluster | DETAIL It was made in cluster 1,%HINT%manage()%' AS refused;
+SELECT t.error($$SELECT rotor.rotate('t_one')$$) LIKE '55000 secret "t_one" belongs to another cluster | DETAIL It was made in cluster 1,%HINT%reconcile()%' AS refused;
 SELECT t.may('postgres', $$SELECT rotor.rotate('t_one', wait => false)$$) AS queue, t.may('postgres', $$SELECT rotor.rollback('t_one')$$) AS rollback;
 SELECT status, hint IS NOT NULL AS hint FROM rotor.health() WHERE check_name = 'other_cluster';
 -- manage() binds it to the role of its name here.

@@ -38,6 +38,12 @@ INSERT INTO rotor.policy (name, max_attempts) VALUES ('t_bad', 0);
 INSERT INTO rotor.policy (name, max_attempts) VALUES ('t_bad', 101);
 INSERT INTO rotor.policy (name, backoff) VALUES ('t_bad', '0');
 INSERT INTO rotor.policy (name, backoff, backoff_max) VALUES ('t_bad', '2 seconds', '1 second');
+-- What no calendar reaches would fail later, in the middle of a rotation or of maintenance.
+INSERT INTO rotor.policy (name, rotation_interval) VALUES ('t_bad', '101 years');
+INSERT INTO rotor.policy (name, rotation_interval, valid_until_margin) VALUES ('t_bad', '1 day', '101 years');
+INSERT INTO rotor.policy (name, backoff_max) VALUES ('t_bad', '31 days');
+INSERT INTO rotor.policy (name, version_retention) VALUES ('t_bad', '1001 years');
+INSERT INTO rotor.policy (name, rotation_retention) VALUES ('t_bad', '1001 years');
 INSERT INTO rotor.policy (name) VALUES ('default');
 :state
 INSERT INTO rotor.policy (name) VALUES (NULL);

@@ -24,7 +24,7 @@ SELECT count(*) FROM rotor.secrets WHERE secret = 't_queue';
 -- After the commit a worker does it, or run_due() here and now.
 SELECT status FROM rotor.rotate('t_queue', wait => false, reason => 'queued');
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
-SELECT t.settled('t_queue');
+CALL t.settled('t_queue');
 SELECT status, trigger, strategy, reason, requested_by, session_user_name FROM rotor.rotations WHERE secret = 't_queue';
 :login
 SELECT event, result FROM rotor.audit_log WHERE secret = 't_queue' ORDER BY id;
@@ -37,7 +37,7 @@ SELECT policy FROM rotor.manage('t_other', policy => 't_digits');
 SELECT status FROM rotor.rotate('t_other', wait => false);
 COMMIT;
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
-SELECT t.settled('t_other');
+CALL t.settled('t_other');
 SELECT rotor.get_secret('t_other') ->> 'password' ~ '^[0-9a-f]{8}$' AS as_the_policy_says;
 SELECT (rotor.unmanage('t_other')).name;
 
@@ -51,7 +51,7 @@ SELECT policy FROM rotor.manage('t_queue', policy => 't_hourly');
 SELECT secret, overdue, rotation FROM rotor.upcoming WHERE secret = 't_queue';
 UPDATE rotor.secret SET next_rotation = now() - interval '1 day' WHERE name = 't_queue';
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
-SELECT t.wait_for($$(SELECT count(*) = 2 FROM rotor.rotations WHERE secret = 't_queue' AND status = 'success')$$);
+CALL t.wait_until($$(SELECT count(*) = 2 FROM rotor.rotations WHERE secret = 't_queue' AND status = 'success')$$);
 SELECT trigger, status, requested_by, session_user_name FROM rotor.rotations WHERE secret = 't_queue' ORDER BY queued_at DESC LIMIT 1;
 SELECT next_rotation > now() + interval '50 minutes' AS scheduled_anew FROM rotor.secrets WHERE secret = 't_queue';
 :login
@@ -97,7 +97,7 @@ SELECT id FROM rotor.rotate('t_queue', wait => false) \gset
 ALTER ROLE t_queue NOLOGIN;
 COMMIT;
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
-SELECT t.settled('t_queue');
+CALL t.settled('t_queue');
 SELECT status, step, attempt, dead_letter, outcome, error_code, error_message, next_attempt_at FROM rotor.rotations WHERE id = :'id';
 SELECT secret, role, step, attempt, outcome, error_code, error_message, trigger, requested_by, state, t.masked(remedy) AS remedy
 FROM rotor.dead_letter;
@@ -113,7 +113,7 @@ ROLLBACK;
 SELECT count(*) FROM rotor.dead_letter;
 SELECT status, step FROM rotor.requeue(:'id');
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
-SELECT t.settled('t_queue');
+CALL t.settled('t_queue');
 SELECT status, step, dead_letter, error_code, error_message, finished_at IS NOT NULL AS finished FROM rotor.rotations WHERE id = :'id';
 SELECT count(*) FROM rotor.dead_letter;
 :login
@@ -129,7 +129,7 @@ SELECT id FROM rotor.rotate('t_queue', wait => false) \gset
 ALTER ROLE t_queue NOLOGIN;
 COMMIT;
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
-SELECT t.settled('t_queue');
+CALL t.settled('t_queue');
 ALTER ROLE t_queue LOGIN;
 BEGIN;
 SELECT status FROM rotor.rotate('t_queue', wait => false);
@@ -147,7 +147,7 @@ SELECT id FROM rotor.rotate('t_queue', wait => false) \gset
 ALTER ROLE t_queue NOLOGIN;
 COMMIT;
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
-SELECT t.settled('t_queue');
+CALL t.settled('t_queue');
 ALTER ROLE t_queue LOGIN PASSWORD 'mine again';
 SELECT (rotor.unmanage('t_queue')).name;
 SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = 't_queue' \gset
@@ -163,7 +163,7 @@ SELECT format('CREATE ROLE t_many_%s LOGIN', i) FROM generate_series(1, 20) i \g
 SELECT rotor.rotate('t_many_' || i, wait => false) FROM generate_series(1, 20) i;
 \o
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
-SELECT t.wait_for($$(SELECT count(*) = 20 FROM rotor.rotations WHERE secret LIKE 't\_many\_%' AND status = 'success')$$);
+CALL t.wait_until($$(SELECT count(*) = 20 FROM rotor.rotations WHERE secret LIKE 't\_many\_%' AND status = 'success')$$);
 SELECT count(*) AS rotations, count(DISTINCT secret) AS secrets FROM rotor.rotations WHERE secret LIKE 't\_many\_%';
 SELECT bool_and(in_sync) AS in_sync FROM rotor.coverage WHERE role LIKE 't\_many\_%';
 

@@ -39,7 +39,7 @@ SELECT status, strategy FROM rotor.rotate('t_app', strategy => 'staged');
 SELECT strategy, status IN ('verifying', 'success') AS set, error_code FROM rotor.rotate('t_app', strategy => 'immediate');
 :read
 :login
-SELECT t.settled('t_app');
+CALL t.settled('t_app');
 SELECT strategy, status FROM rotor.rotations WHERE secret = 't_app' ORDER BY queued_at DESC LIMIT 1;
 SELECT status, terminate_sessions FROM rotor.rotate('t_app', terminate_sessions => true);
 SELECT status, strategy, reason, terminate_sessions FROM rotor.rotate('t_app', true, NULL, NULL, NULL);

@@ -81,7 +81,7 @@ SELECT status, terminate_sessions FROM rotor.rotate('t_set', terminate_sessions 
 INSERT INTO rotor.policy (name, strategy) VALUES ('t_immediate', 'immediate');
 SELECT policy FROM rotor.manage('t_set', policy => 't_immediate');
 SELECT strategy, status IN ('verifying', 'success') AS set FROM rotor.rotate('t_set');
-SELECT t.settled('t_set');
+CALL t.settled('t_set');
 :login
 SELECT strategy, status FROM rotor.rotate('t_set', strategy => 'staged');
 

@@ -1,0 +1,263 @@
+/*
+ * reconcile.c - see reconcile.h.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "catalog_read.h"
+#include "executor/spi.h"
+#include "grants.h"
+#include "manage.h"
+#include "miscadmin.h"
+#include "reconcile.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+static const struct
+{
+	const char *name;
+	const char *remedy;
+} findings[RECONCILE_FINDING_COUNT] = {
+	[RECONCILE_OK] = {"ok", NULL},
+	[RECONCILE_BOUND] = {"bound", NULL},
+	[RECONCILE_RENAMED] = {"renamed", NULL},
+	[RECONCILE_ROTATING] = {"rotating", "Look again when it is over."},
+	[RECONCILE_NO_VALUE] = {"no_value",
+							"rotor.rotate() gives the role a password that rotor knows."},
+	[RECONCILE_CHANGED_ELSEWHERE] = {"changed_elsewhere",
+									 "rotor.rotate() gives the role a password that rotor knows."},
+	[RECONCILE_ROLE_MISSING] = {"role_missing",
+								"Make the role and call reconcile() again, name another one in "
+								"rotor.manage(), or unmanage the secret."},
+	[RECONCILE_ROLE_TAKEN] = {"role_taken", "Unmanage one of the two secrets."},
+};
+
+const char *
+reconcile_name(ReconcileFinding finding)
+{
+	return findings[finding].name;
+}
+
+const char *
+reconcile_remedy(ReconcileFinding finding)
+{
+	return findings[finding].remedy;
+}
+
+/* Tells of a right that nobody here can have. */
+static void
+report_lost_right(const Secret *secret, HeapTuple tuple, TupleDesc desc, const Actor *actor)
+{
+	char *role = SPI_getvalue(tuple, desc, 1);
+	char *privilege = SPI_getvalue(tuple, desc, 2);
+
+	catalog_audit_event(actor, "access_lost", secret->name, grants_detail(role, privilege));
+	ereport(WARNING,
+			(errmsg("role \"%s\" does not exist: its right \"%s\" on secret \"%s\" is gone", role,
+					privilege, secret->name),
+			 errhint("Make the role and call rotor.grant_access(), if it is wanted here.")));
+}
+
+static void
+report_lost_rights(const Secret *secret, Datum rights, const Actor *actor)
+{
+	Oid types[] = {JSONBOID};
+	SPITupleTable *lost;
+
+	(void) catalog_execute(
+		"SELECT o.role_name, o.privilege "
+		"FROM jsonb_populate_recordset(NULL::rotor.access_grant, $1) o WHERE NOT EXISTS "
+		"(SELECT FROM pg_catalog.pg_authid a WHERE a.rolname = o.role_name) ORDER BY 1, 2",
+		1, types, &rights, NULL);
+	lost = SPI_tuptable; /* outlives SPI's next statement */
+	for (uint64 i = 0; i < lost->numvals; i++)
+		report_lost_right(secret, lost->vals[i], lost->tupdesc, actor);
+}
+
+/* Rights are bound by the names of their roles: oids of another cluster mean strangers here. */
+static void
+bind_rights(const Secret *secret, const Actor *actor)
+{
+	Oid types[] = {INT8OID, JSONBOID};
+	Datum values[] = {Int64GetDatum(secret->id), (Datum) 0};
+	SPITupleTable *given;
+	bool null;
+
+	values[1] = catalog_datum("SELECT jsonb_agg(to_jsonb(g)) FROM rotor.access_grant g "
+							  "WHERE g.secret_id = $1",
+							  1, types, values, &null);
+	if (null)
+		return;
+	/* All of them before the first new one: an oid of there may be another role's here. */
+	(void) catalog_execute("DELETE FROM rotor.access_grant WHERE secret_id = $1", 1, types, values,
+						   NULL);
+	(void) catalog_execute(
+		"INSERT INTO rotor.access_grant (secret_id, role_oid, privilege, granted_by, "
+		"granted_at, gave_usage, gave_execute, role_name) "
+		"SELECT $1, a.oid, o.privilege, o.granted_by, o.granted_at, o.gave_usage, "
+		"o.gave_execute, o.role_name "
+		"FROM jsonb_populate_recordset(NULL::rotor.access_grant, $2) o "
+		"JOIN pg_catalog.pg_authid a ON a.rolname = o.role_name ON CONFLICT DO NOTHING "
+		"RETURNING role_oid, privilege",
+		2, types, values, NULL);
+	given = SPI_tuptable;
+	/* The rows are there; a dump without privileges has not brought USAGE and EXECUTE. */
+	for (uint64 i = 0; i < given->numvals; i++)
+		(void) grants_give(
+			secret->id, DatumGetObjectId(SPI_getbinval(given->vals[i], given->tupdesc, 1, &null)),
+			access_privilege_of(SPI_getvalue(given->vals[i], given->tupdesc, 2)), "");
+	report_lost_rights(secret, values[1], actor);
+}
+
+/* The secret is that role's, of this cluster. */
+static void
+bind_role(int64 id, Oid role, const char *name)
+{
+	Oid types[] = {INT8OID, OIDOID, INT8OID, TEXTOID};
+	Datum values[] = {Int64GetDatum(id), ObjectIdGetDatum(role),
+					  Int64GetDatum((int64) GetSystemIdentifier()), CStringGetTextDatum(name)};
+
+	(void) catalog_execute(
+		"UPDATE rotor.secret SET role_oid = $2, system_identifier = $3, username = $4 "
+		"WHERE id = $1",
+		4, types, values, NULL);
+}
+
+void
+reconcile_bind(Secret *secret, Oid role, const Actor *actor)
+{
+	bool foreign = secret->system_identifier != GetSystemIdentifier();
+
+	secret->role = role;
+	strlcpy(secret->username, GetUserNameFromId(role, false), sizeof(secret->username));
+	secret->system_identifier = GetSystemIdentifier();
+	bind_role(secret->id, secret->role, secret->username);
+	if (foreign)
+		bind_rights(secret, actor);
+	catalog_audit_event(actor, "resolved", secret->name,
+						manage_detail(secret->policy, secret->username));
+}
+
+/* True if the secret is bound now; else *why_not says what is in the way. */
+static bool
+bind_by_name(Secret *secret, const Actor *actor, ReconcileFinding *why_not)
+{
+	Oid role = get_role_oid(secret->username, true);
+	Secret other;
+
+	/* A right on the secret is none on a new role that has the old one's name. */
+	if (!access_may_set_password(actor->role, role))
+		role = InvalidOid;
+	*why_not = OidIsValid(role) ? RECONCILE_ROLE_TAKEN : RECONCILE_ROLE_MISSING;
+	if (!OidIsValid(role) || catalog_find_secret_of_role(role, &other))
+		return false;
+	reconcile_bind(secret, role, actor);
+	return true;
+}
+
+int64
+reconcile_names(int64 id, const Actor *actor)
+{
+	Oid types[] = {INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum(id), Int64GetDatum((int64) GetSystemIdentifier())};
+	SPITupleTable *renamed;
+
+	(void) catalog_execute(
+		"UPDATE rotor.access_grant g SET role_name = a.rolname FROM rotor.secret s, "
+		"pg_catalog.pg_authid a WHERE s.id = g.secret_id AND s.system_identifier = $2 "
+		"AND a.oid = g.role_oid AND a.rolname <> g.role_name AND $1 IN (0, s.id)",
+		2, types, values, NULL);
+	(void) catalog_execute(
+		"UPDATE rotor.secret s SET username = a.rolname FROM pg_catalog.pg_authid a "
+		"WHERE a.oid = s.role_oid AND s.system_identifier = $2 AND a.rolname <> s.username "
+		"AND $1 IN (0, s.id) RETURNING s.name, s.policy, s.username",
+		2, types, values, NULL);
+	renamed = SPI_tuptable;
+	for (uint64 i = 0; i < renamed->numvals; i++)
+	{
+		HeapTuple tuple = renamed->vals[i];
+		TupleDesc desc = renamed->tupdesc;
+
+		catalog_audit_event(
+			actor, "renamed", SPI_getvalue(tuple, desc, 1),
+			manage_detail(SPI_getvalue(tuple, desc, 2), SPI_getvalue(tuple, desc, 3)));
+	}
+	return (int64) renamed->numvals;
+}
+
+void
+reconcile_unmanaged(void)
+{
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum((int64) GetSystemIdentifier())};
+	SPITupleTable *found;
+	bool null;
+
+	(void) catalog_execute(
+		"SELECT s.id, s.username FROM rotor.secret s WHERE s.deleted_at IS NOT NULL "
+		"AND s.system_identifier <> $1 FOR UPDATE",
+		1, types, values, NULL);
+	found = SPI_tuptable;
+	for (uint64 i = 0; i < found->numvals; i++)
+	{
+		char *name = SPI_getvalue(found->vals[i], found->tupdesc, 2);
+
+		bind_role(DatumGetInt64(SPI_getbinval(found->vals[i], found->tupdesc, 1, &null)),
+				  get_role_oid(name, true), name);
+	}
+}
+
+/* What the role's verifier says: no PBKDF2, a fingerprint is enough. */
+static ReconcileFinding
+compare_verifier(int64 id)
+{
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(id)};
+	bool null;
+	Datum found = catalog_datum(
+		"SELECT CASE WHEN EXISTS (SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND "
+		"r.status IN ('pending', 'in_progress', 'verifying')) THEN 'rotating' "
+		"WHEN v.id IS NULL THEN 'no_value' "
+		"WHEN v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8')) THEN 'ok' "
+		"ELSE 'changed_elsewhere' END FROM rotor.secret s "
+		"JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid "
+		"LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current' WHERE s.id = $1",
+		1, types, values, &null);
+	const char *name = null ? "role_missing" : TextDatumGetCString(found);
+
+	for (int i = 0; i < RECONCILE_FINDING_COUNT; i++)
+	{
+		if (strcmp(name, findings[i].name) == 0)
+			return (ReconcileFinding) i;
+	}
+	elog(ERROR, "unknown finding \"%s\"", name);
+}
+
+ReconcileFinding
+reconcile_secret(int64 id, const Actor *actor, char *role)
+{
+	Secret secret;
+	Policy policy;
+	ReconcileFinding finding;
+	ReconcileFinding good = RECONCILE_OK;
+
+	if (!catalog_load_secret(id, &secret, &policy, CurrentMemoryContext))
+		elog(ERROR, "the secret is gone");
+	strlcpy(role, secret.username, NAMEDATALEN);
+	if (secret.system_identifier != GetSystemIdentifier() ||
+		GetUserNameFromId(secret.role, true) == NULL)
+	{
+		if (!bind_by_name(&secret, actor, &finding))
+			return finding;
+		good = RECONCILE_BOUND;
+	}
+	else if (reconcile_names(id, actor) > 0)
+	{
+		strlcpy(role, GetUserNameFromId(secret.role, false), NAMEDATALEN);
+		good = RECONCILE_RENAMED;
+	}
+	finding = compare_verifier(id);
+	return finding == RECONCILE_OK ? good : finding;
+}
