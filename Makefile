@@ -6,7 +6,13 @@
 EXTENSION = rotor
 MODULE_big = rotor
 PGFILEDESC = "rotor - rotates database passwords"
-DATA = rotor--1.0.sql
+
+# The version of the SQL that the library belongs to: the extension must have it too.
+ROTOR_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" rotor.control)
+ROTOR_SQL = rotor--$(ROTOR_VERSION).sql
+
+# Also what was released before, and the scripts that lead from there to here.
+DATA = $(sort $(ROTOR_SQL) $(wildcard rotor--*.sql))
 
 PG_CONFIG ?= pg_config
 
@@ -16,6 +22,7 @@ OBJS = \
 	src/audit.o \
 	src/bgworker.o \
 	src/catalog.o \
+	src/catalog_keys.o \
 	src/catalog_read.o \
 	src/catalog_rotation.o \
 	src/catalog_run.o \
@@ -25,18 +32,28 @@ OBJS = \
 	src/functions_generate.o \
 	src/functions_guard.o \
 	src/functions_health.o \
+	src/functions_keys.o \
 	src/functions_manage.o \
 	src/functions_observe.o \
 	src/functions_rotate.o \
 	src/functions_secret.o \
+	src/functions_transfer.o \
+	src/functions_upkeep.o \
+	src/grants.o \
 	src/guc.o \
 	src/hba.o \
 	src/keyring.o \
 	src/login.o \
+	src/maintenance.o \
 	src/manage.o \
+	src/master_key.o \
+	src/master_key_file.o \
 	src/policy.o \
+	src/reconcile.o \
 	src/report.o \
 	src/request.o \
+	src/resealing.o \
+	src/retention.o \
 	src/role.o \
 	src/rotation.o \
 	src/rotation_state.o \
@@ -47,6 +64,8 @@ OBJS = \
 	src/sealing.o \
 	src/transaction.o \
 	common/codec.o \
+	common/cron.o \
+	common/envelope.o \
 	common/error.o \
 	common/keyfile.o \
 	common/password.o \
@@ -55,7 +74,7 @@ OBJS = \
 	common/seal.o \
 	common/secret_buf.o
 
-# The pieces of rotor--1.0.sql, in the order in which they must run.
+# The pieces of $(ROTOR_SQL), in the order in which they must run.
 SQL_PARTS = \
 	sql/schema.sql \
 	sql/tables.sql \
@@ -63,6 +82,7 @@ SQL_PARTS = \
 	sql/secret.sql \
 	sql/rotate.sql \
 	sql/admin.sql \
+	sql/keys.sql \
 	sql/observe.sql \
 	sql/guards.sql
 
@@ -83,6 +103,9 @@ REGRESS = \
 	keys \
 	health \
 	views \
+	snapshot \
+	upkeep \
+	objects \
 	extension
 
 ISOLATION = \
@@ -97,7 +120,7 @@ ISOLATION = \
 # ---------------------------------------------------------------------------------------------------------------------
 # Flags
 
-PG_CPPFLAGS = -iquote $(srcdir)/common -I$(libpq_srcdir)
+PG_CPPFLAGS = -iquote $(srcdir)/common -I$(libpq_srcdir) -DROTOR_VERSION='"$(ROTOR_VERSION)"'
 SHLIB_LINK = $(libpq) -lcrypto
 
 # Only what PostgreSQL calls is visible outside the library. Servers before 16 leave PGDLLEXPORT empty.
@@ -117,6 +140,21 @@ ifeq ($(WERROR),1)
 PG_CFLAGS += -Werror
 endif
 
+# For tests only, see scripts/coverage.sh, which builds elsewhere: a library that counts which lines run (COVERAGE=1), and
+# one whose calls can be made to fail (FAULTS=1, also with the former).
+ifeq ($(COVERAGE),1)
+FAULTS = 1
+PG_CPPFLAGS += -DROTOR_COVERAGE
+PG_CFLAGS += -O0 --coverage
+PG_LDFLAGS += --coverage
+endif
+ifeq ($(FAULTS),1)
+include test/faults/faults.mk
+PG_CPPFLAGS += -iquote $(srcdir)/src
+OBJS += test/faults/fault.o test/faults/wrap_common.o test/faults/wrap_server.o
+SHLIB_LINK += $(call fault_flags,test/faults/wrap_common.c test/faults/wrap_server.c)
+endif
+
 # The same sources make the same library, in whatever folder they lie.
 PG_CFLAGS += -ffile-prefix-map='$(CURDIR)'=.
 
@@ -126,13 +164,13 @@ PG_CFLAGS += -MMD -MP
 # No bitcode: the planner has nothing to inline here, and clang need not be installed.
 override with_llvm = no
 
-EXTRA_CLEAN = build src/*.o src/*.d common/*.o common/*.d
+EXTRA_CLEAN = build src/*.o src/*.d common/*.o common/*.d test/faults/*.o test/faults/*.d
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Build
 
 .PHONY: all
-all: rotor--1.0.sql
+all: $(ROTOR_SQL)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
@@ -142,8 +180,15 @@ ifneq ($(wildcard $(PGXS)),)
 NO_INSTALLCHECK = 1
 include $(PGXS)
 
-ifeq ($(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS))$(findstring -O0,$(CFLAGS)),)
+# Not for the address sanitizer, which does not know the functions that it puts in the place of memcpy() and its like.
+ifneq ($(findstring -fsanitize=address,$(CFLAGS)),)
+override CPPFLAGS += -U_FORTIFY_SOURCE
+else ifeq ($(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS))$(findstring -O0,$(CFLAGS)),)
 override CPPFLAGS += -D_FORTIFY_SOURCE=2
+endif
+# It has functions of its own in the place of those that can be made to fail, and does not go with -O0.
+ifneq ($(FAULTS)$(findstring -O0,$(CFLAGS)),)
+override CPPFLAGS += -U_FORTIFY_SOURCE
 endif
 
 # Everything is rebuilt when a flag, the server's version or the list of objects is another than last time.
@@ -158,13 +203,22 @@ $(OBJS): build/flags
 
 -include $(OBJS:.o=.d)
 
-clean: clean-unit
+clean: clean-tests
+
+# Not part of install: PGXS has no such thing, and where man(1) looks is for whoever packages it to know.
+.PHONY: install-man uninstall-man
+install-man:
+	$(MKDIR_P) '$(DESTDIR)$(mandir)/man7'
+	$(INSTALL_DATA) '$(srcdir)/docs/rotor.7' '$(DESTDIR)$(mandir)/man7/rotor.7'
+
+uninstall-man:
+	rm -f '$(DESTDIR)$(mandir)/man7/rotor.7'
 
 else
 
 .PHONY: install uninstall installcheck clean
 all install uninstall installcheck: no-server-headers
-clean: clean-unit
+clean: clean-tests
 	rm -rf rotor.so $(EXTRA_CLEAN)
 
 .PHONY: no-server-headers
@@ -175,11 +229,11 @@ no-server-headers:
 
 endif
 
-.PHONY: FORCE clean-unit
+.PHONY: FORCE clean-tests
 FORCE:
 
-clean-unit:
-	@if test -f test/unit/Makefile; then $(MAKE) --no-print-directory -C test/unit clean; fi
+clean-tests:
+	@for dir in test/unit test/fuzz; do ! test -f $$dir/Makefile || $(MAKE) --no-print-directory -C $$dir clean; done
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The installation script, assembled from its pieces
@@ -189,13 +243,13 @@ define assemble_sql
   for part in $(SQL_PARTS); do printf '\n-- %s\n\n' "$$part"; cat "$$part" || exit 1; done; }
 endef
 
-rotor--1.0.sql: $(SQL_PARTS)
+$(ROTOR_SQL): $(SQL_PARTS)
 	@$(assemble_sql) >$@.new && mv $@.new $@ || { rm -f $@.new; exit 1; }
 
 .PHONY: check-sql
-check-sql: ## Prove that rotor--1.0.sql is what its pieces make
-	@$(assemble_sql) | diff -u rotor--1.0.sql - || \
-		{ echo >&2 "rotor--1.0.sql is not current: 'make rotor--1.0.sql' assembles it."; exit 1; }
+check-sql: ## Prove that the installation script is what its pieces make
+	@$(assemble_sql) | diff -u $(ROTOR_SQL) - || \
+		{ echo >&2 "$(ROTOR_SQL) is not current: 'make $(ROTOR_SQL)' assembles it."; exit 1; }
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Tests
@@ -226,25 +280,46 @@ endif
 
 # Nothing under make -n, although these lines name $(MAKE); else what the scripts need to know.
 SCRIPT_ENV = $(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),: )PG_CONFIG='$(PG_CONFIG)' MAKE='$(MAKE)' OBJS='$(strip $(OBJS))' SQL_PARTS='$(strip $(SQL_PARTS))' \
-	REGRESS='$(strip $(REGRESS))' ISOLATION='$(strip $(ISOLATION))' TESTS='$(TESTS)' TAP='$(TAP)' \
+	REGRESS='$(strip $(REGRESS))' ISOLATION='$(strip $(ISOLATION))' TESTS='$(TESTS)' TAP='$(TAP)' ENVIRONMENTS='$(ENVIRONMENTS)' \
 	LISTS_FROM='$(origin REGRESS) $(origin ISOLATION)'
 
-.PHONY: help deps test demo bench format check-format
+.PHONY: help deps test test-only test-majors coverage fuzz sanitize demo bench sizes deb format check-format analyze
 
 help: ## List these targets
 	@printf '%-16s%s\n' all 'Build the extension (the default)' \
 		install 'Install it for the PostgreSQL of PG_CONFIG' \
+		install-man 'Install the manual page there' \
 		installcheck 'Run the SQL and isolation tests against a running server' \
 		clean 'Remove everything that was built'
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/\1 \2/p' Makefile | while read -r target text; do \
 		printf '%-16s%s\n' "$$target" "$$text"; done
 
 deps: ## Install the Debian packages that building and testing need
-	@$(SCRIPT_ENV) scripts/deps.sh build test
+	@$(SCRIPT_ENV) scripts/deps.sh build test analysis package
 
 test: ## Install what is missing, build, run every test; TESTS="static unit ..." TAP="t/010_x.pl" REGRESS="..." choose
-	@$(SCRIPT_ENV) scripts/deps.sh build test
+	@$(SCRIPT_ENV) scripts/deps.sh build test analysis package
 	+@$(SCRIPT_ENV) test/run
+
+test-only: ## As test, but install no packages
+	+@$(SCRIPT_ENV) test/run
+
+# As root: each major version lives in a Debian of its own. MAKEFLAGS would hand this one's settings on to it.
+test-majors: ## Run the tests on PostgreSQL 17 and 18, and pg_upgrade; MAJORS="17 18 upgrade" and what test knows choose
+	@$(SCRIPT_ENV) scripts/deps.sh majors
+	@env -u MAKEFLAGS -u MAKELEVEL MAJORS='$(MAJORS)' TESTS='$(TESTS)' TAP='$(TAP)' REGRESS='$(if $(filter command,$(origin REGRESS)),$(REGRESS))' ISOLATION='$(if $(filter command,$(origin ISOLATION)),$(ISOLATION))' scripts/majors.sh
+
+coverage: ## Install what is missing, run the tests on a build that counts, and tell which lines of the C code ran
+	@$(SCRIPT_ENV) scripts/deps.sh build test analysis coverage
+	+@$(SCRIPT_ENV) scripts/coverage.sh
+
+fuzz: ## Fuzz common/ with the corpus of test/fuzz, FUZZ_SECONDS=10 for each target; TARGETS="seal ..." chooses
+	@$(SCRIPT_ENV) scripts/deps.sh build test analysis
+	@$(MAKE) --no-print-directory -C test/fuzz run
+
+sanitize: ## Install what is missing, run the server's tests on a build under the address and undefined-behaviour sanitizers
+	@$(SCRIPT_ENV) scripts/deps.sh build test analysis
+	+@$(SCRIPT_ENV) scripts/sanitize.sh
 
 demo: ## Install what is missing, build, and rotate a role on a throw-away server while a client keeps logging in
 	@$(SCRIPT_ENV) scripts/deps.sh build
@@ -258,15 +333,28 @@ bench: ## Install what is missing, build, and measure on a throw-away server, ea
 	+@$(SCRIPT_ENV) scripts/install.sh
 	@$(SCRIPT_ENV) scripts/bench.sh
 
+sizes: ## Measure what years of rotations leave on disk; ROLES=1000 DAYS=480
+	@$(SCRIPT_ENV) scripts/deps.sh build
+	@$(MAKE) --no-print-directory -s all
+	+@$(SCRIPT_ENV) scripts/install.sh
+	@$(SCRIPT_ENV) scripts/sizes.sh
+
+deb: ## Install what is missing, and build Debian packages into build/deb, for each server version of this release
+	@$(SCRIPT_ENV) scripts/deps.sh package
+	@env -u MAKEFLAGS -u MAKELEVEL scripts/deb.sh build/deb
+
 build/bench: bench/bench.c Makefile
 	@mkdir -p build
 	$(CC) $(filter-out -fvisibility=hidden -MMD -MP,$(CFLAGS)) -I$(libpq_srcdir) -o $@ $< $(PG_LDFLAGS) $(libpq) -lm
 
 CLANG_FORMAT ?= clang-format-14
-C_FILES = $(shell find src common test/unit bench -name '*.[ch]' 2>/dev/null)
+C_FILES = $(shell find src common test bench -name '*.[ch]' 2>/dev/null)
 
 format: ## Format the C sources
 	@$(CLANG_FORMAT) -i $(C_FILES)
 
 check-format: ## Prove that the C sources are formatted
 	@$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
+
+analyze: ## Analyze the C sources with gcc -fanalyzer, cppcheck and clang-tidy
+	@$(SCRIPT_ENV) scripts/analyze.sh

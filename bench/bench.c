@@ -91,18 +91,18 @@ fail(const char *format, ...)
 {
 	va_list args;
 
-	fputs("bench: ", stderr);
+	(void) fputs("bench: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	(void) vfprintf(stderr, format, args);
 	va_end(args);
-	fputc('\n', stderr);
-	exit(EXIT_FAILURE);
+	(void) fputc('\n', stderr);
+	exit(EXIT_FAILURE); /* NOLINT(concurrency-mt-unsafe): the process has one thread. */
 }
 
 static void
 usage(FILE *out)
 {
-	fprintf(
+	(void) fprintf(
 		out,
 		"Measures rotor beside a floor made of plain libpq calls, and prints a Markdown table.\n"
 		"\n"
@@ -215,10 +215,13 @@ add(Series *series, double seconds)
 {
 	if (series->count == series->size)
 	{
-		series->size = series->size > 0 ? 2 * series->size : 256;
-		series->seconds = realloc(series->seconds, (size_t) series->size * sizeof(double));
-		if (series->seconds == NULL)
+		int size = series->size > 0 ? 2 * series->size : 256;
+		double *grown = realloc(series->seconds, (size_t) size * sizeof(double));
+
+		if (grown == NULL)
 			fail("out of memory");
+		series->seconds = grown;
+		series->size = size;
 	}
 	series->seconds[series->count++] = seconds;
 }
@@ -259,7 +262,7 @@ make_password(char out[PASSWORD_SIZE])
 	unsigned char bytes[PASSWORD_BYTES];
 
 	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t) sizeof(bytes))
-		fail("could not draw random bytes: %s", strerror(errno));
+		fail("could not draw random bytes: %m");
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		(void) snprintf(out + 2 * i, 3, "%02x", bytes[i]);
 }
@@ -454,7 +457,7 @@ static const char *const preparations[] = {
 	"CREATE SCHEMA bench",
 	"CREATE TABLE bench.step (id serial PRIMARY KEY, step text)",
 	"CREATE TABLE bench.item (id int PRIMARY KEY, value text)",
-	"INSERT INTO bench.item SELECT i, md5(i::text) FROM generate_series(1, " TEXT(ITEMS) ") i",
+	("INSERT INTO bench.item SELECT i, md5(i::text) FROM generate_series(1, " TEXT(ITEMS) ") i"),
 	"VACUUM ANALYZE bench.item",
 	"GRANT USAGE ON SCHEMA bench TO bench_reader",
 	"GRANT SELECT ON bench.item TO bench_reader",
@@ -476,6 +479,7 @@ prepare_reads(PGconn *conn)
 static void
 server_open(Server *server, const char *variable)
 {
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the process has one thread. */
 	const char *conninfo = getenv(variable);
 
 	if (conninfo == NULL || conninfo[0] == '\0')

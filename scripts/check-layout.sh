@@ -16,7 +16,8 @@ complain() {
 closed_room_of() {
     case ${1##*/} in
         catalog.* | catalog_*) echo catalog ;;
-        keyring.* | role.* | login.*) basename "${1%.*}" ;;
+        keyring.* | master_key*) echo keyring ;;
+        role.* | login.*) basename "${1%.*}" ;;
     esac
 }
 

@@ -5,6 +5,7 @@
 # cluster that is there already is looked at.
 #
 #   workspace_make NAME            makes $workspace, owned by the user the servers run as
+#   workspace_join DIR             uses a workspace that another script has made and will end
 #   as_server_user COMMAND...      runs a command there, as that user: postgres if the caller is root, else the caller
 #   cluster_make DIR fast|durable  initialises a cluster; fast gives up durability, for tests
 #   cluster_start DIR [LINE...]    adds lines to its configuration and starts it; sets $PGHOST, $PGPORT, $PGUSER
@@ -47,16 +48,23 @@ workspace_make() {
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
 
-    server_user=(env -C "$workspace")
     if ((EUID == 0)); then
         id -u postgres >/dev/null 2>&1 || die "a server does not run as root, and there is no user postgres"
         chown postgres:postgres "$workspace"
-        server_user=(setpriv --reuid=postgres --regid=postgres --init-groups
-            env -C "$workspace" HOME="$workspace" USER=postgres LOGNAME=postgres)
     fi
+    workspace_join "$workspace"
     as_server_user test -x "$workspace" || die "$workspace cannot be reached by the user the server runs as"
     as_server_user mkdir -p "$workspace/s" "$workspace/tmp"
     export TMPDIR="$workspace/tmp"
+}
+
+workspace_join() {
+    workspace=$1
+    server_user=(env -C "$workspace")
+    if ((EUID == 0)); then
+        server_user=(setpriv --reuid=postgres --regid=postgres --init-groups
+            env -C "$workspace" HOME="$workspace" USER=postgres LOGNAME=postgres)
+    fi
 }
 
 workspace_keep() {
@@ -125,7 +133,7 @@ cluster_start() {
             export PGPORT PGHOST="$workspace/s" PGUSER=postgres PGDATABASE=postgres
             return 0
         fi
-        grep -q 'Address already in use' "$dir.log" || break
+        grep -qE 'Address already in use|Adresse wird bereits verwendet' "$dir.log" || break
     done
     cat "$dir.start.log" "$dir.log" >&2
     die "the throw-away server did not start (attempt $attempt)"

@@ -10,9 +10,12 @@ lib_dir=$("$config" --pkglibdir)
 extension_dir=$("$config" --sharedir)/extension
 
 is_current() {
-    cmp -s rotor.so "$lib_dir/rotor.so" &&
-        cmp -s rotor.control "$extension_dir/rotor.control" &&
-        cmp -s rotor--1.0.sql "$extension_dir/rotor--1.0.sql"
+    local file
+
+    cmp -s rotor.so "$lib_dir/rotor.so" || return 1
+    for file in rotor.control rotor--*.sql; do
+        cmp -s "$file" "$extension_dir/$file" || return 1
+    done
 }
 
 if is_current; then

@@ -150,6 +150,31 @@ sub workers_are_in
 	sql($node, q{UPDATE rotor.secret SET next_rotation = NULL});
 	assert_invariants($node, 'app_user', 'after a scheduled rotation');
 
+	# Nothing to do: the statistics of another database show what the workers do in this one, once they have told of it.
+	set_conf($node, 'rotor.poll_interval' => '60s');
+	sql($node, q{
+		BEGIN;
+		CREATE TEMP TABLE queued AS SELECT id FROM rotor.rotate('app_user', wait => false);
+		UPDATE rotor.rotation SET next_attempt_at = now() + interval '1 hour' WHERE id = (SELECT id FROM queued);
+		UPDATE rotor.secret SET next_rotation = now() - interval '1 minute' WHERE name = 'app_user';
+		COMMIT});
+	my $transactions = sub {
+		return sql($node, q{SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'postgres'}, dbname => 'template1');
+	};
+	ok( poll_until(
+			sub {
+				my $before = $transactions->();
+				sleep 1;
+				return $transactions->() - $before < 30;
+			},
+			20),
+		'the workers rest while a secret is due whose rotation waits for another attempt');
+	ok( poll_until(sub { sql($node, q{SELECT n_tup_ins > 0 FROM pg_stat_user_tables WHERE relid = 'rotor.version'::regclass}) eq 't' }),
+		'what they wrote is known to autovacuum while they run');
+	sql($node, q{SELECT rotor.cancel(id) FROM rotor.rotations WHERE secret = 'app_user' AND status = 'pending'});
+	sql($node, q{UPDATE rotor.secret SET next_rotation = NULL});
+	set_conf($node, 'rotor.poll_interval' => '200ms');
+
 	is(sql($node, 'SELECT * FROM rotor.run_due()'), '', 'run_due() may be called on such a server too');
 
 	# One home database

@@ -171,7 +171,7 @@ $node->restart;
 is(sql($node, 'SHOW ssl'), 'on', 'the server offers TLS');
 
 proves('hostssl only', 'hostssl all all 127.0.0.1/32 scram-sha-256');
-like(slurp_file($node->logfile), qr/user=app_user database=postgres application_name=rotor verification SSL enabled/, 'hostssl only: the login was made with TLS');
+like(slurp_file($node->logfile), qr/user=app_user database=postgres application_name=rotor verification SSL (?:enabled|an) /, 'hostssl only: the login was made with TLS');
 logs_in($node, 'app_user', current_password($node, 'app_user'), 'hostssl only: the new password logs in', sslmode => 'require');
 proves('hostnossl only', 'hostnossl all all 127.0.0.1/32 scram-sha-256', 'hostssl all all 127.0.0.1/32 trust');
 proves('hostssl where the other proves nothing', 'hostnossl all all 127.0.0.1/32 trust', 'hostssl all all 127.0.0.1/32 scram-sha-256');

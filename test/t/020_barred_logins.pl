@@ -93,10 +93,10 @@ sql($node, 'ALTER ROLE app_user CONNECTION LIMIT -1');
 assert_invariants($node, 'app_user', 'connection limit of the role');
 
 sql($node, 'ALTER ROLE app_user NOLOGIN');
-is_refused('NOLOGIN', qr/not permitted to log in/);
+is_refused('NOLOGIN', qr/could not be proved/);
 sql($node, 'ALTER ROLE app_user LOGIN');
 sql($node, 'CREATE ROLE no_login');
-rotate_fails($node, 'no_login', '55000', qr/not permitted to log in.*LOGIN/s, 'first rotation of a role with NOLOGIN');
+rotate_fails($node, 'no_login', '55000', qr/could not be proved.*LOGIN/s, 'first rotation of a role with NOLOGIN');
 is(sql($node, q{SELECT count(*) FROM rotor.secret WHERE name = 'no_login'}), '0', 'it is not taken under management');
 
 sql($node, q{ALTER ROLE app_user VALID UNTIL '2001-02-03 04:05:06'});

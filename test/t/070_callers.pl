@@ -121,7 +121,7 @@ assert_invariants($node, 'app_user', 'rights');
 	} 1 .. $count;
 	$_->{run}->finish for @callers;
 	my @good    = grep { $_->{out} eq "success\n" } @callers;
-	my @refused = grep { $_->{err} =~ /ERROR:  55006: a rotation is already active/ } @callers;
+	my @refused = grep { $_->{err} =~ /55006: a rotation is already active/ } @callers;
 	cmp_ok(scalar @good, '>=', 1, 'many callers for one role: one at least succeeds');
 	is(@good + @refused, $count, 'I4: each of the others is told that a rotation is active')
 	  or diag join '', map { $_->{err} } @callers;

@@ -6,6 +6,7 @@
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
+use RotorPages;
 use RotorTest;
 use Test::More;
 
@@ -17,8 +18,10 @@ my $top = $ENV{ROTOR_TOP} // '..';
 my %not_run = (
 	'make demo'        => 'installs packages and runs whole suites: CI runs both, part "demo" runs the demo',
 	'make'             => 'installing needs root; the tests run on what it has installed',
-	'make            # rotor.so and rotor--1.0.sql' => 'builds in the checkout, of which the tests have a copy without sources',
+	'make            # rotor.so and rotor--1.0.sql' => 'builds in the checkout, of which the tests have only a copy',
 	'make test                                   # everything; the last line counts' => 'this test is a part of it',
+	q{PGOPTIONS='-c rotor.dump_values=on' pg_dump -Fc -d postgres -f home.dump} => '220_dump.pl does this',
+	'pg_restore -j 4 -N rotor -d postgres home.dump' => '220_dump.pl does this',
 	'log in with the password at hand' => 'says what an application does, in words; RotorTest.pm has such a client',
 	'FREE → FILLING → WAITING → TAKEN → DONE → FREE      the usual way' => 'a picture',
 	'LOG:  rotor: event="get_secret" secret="app_user" actor="app_user" session_user="app_user" client_addr="10.0.0.7" result="ok"' =>
@@ -34,41 +37,13 @@ my %shows = (
 	'-- queue it in this transaction; a worker does it after the commit' => qr/\Apending\b/,
 	q{INSERT INTO rotor.policy (name, length, symbols, rotation_interval, description)} =>
 	  qr/^app_user\|nightly\|20.*^app_user\|nightly\|20[^|]*\|f\n.*^[A-Za-z0-9]{40}$/ms,
-	'SELECT rotor.rewrap_keys();' => qr/\A1\n2027-01\|1\Z/,
+	q{SELECT rotor.add_master_key('2027-01');} => qr/\A2027-01\n1\n2027-01\|1\Z/,
 );
 
 #---------------------------------------------------------------------------------------------------------------------
 # The pages
 
-# {file, line, language, text, first} of each fenced block.
-sub blocks_of
-{
-	my ($file) = @_;
-	my ($line, @blocks, $open) = (0);
-
-	for (split /\n/, slurp_file("$top/$file"))
-	{
-		$line++;
-		if (!$open && /^\s*```(.*)$/)
-		{
-			$open = { file => $file, line => $line, language => $1, text => '' };
-		}
-		elsif ($open && /^\s*```\s*$/)
-		{
-			($open->{first}) = split /\n/, $open->{text};
-			push @blocks, $open;
-			$open = undef;
-		}
-		elsif ($open)
-		{
-			$open->{text} .= "$_\n";
-		}
-	}
-	die "$file:$open->{line}: the block has no end" if $open;
-	return @blocks;
-}
-
-my @pages = ('README.md', map { s{.*/}{docs/}r } sort glob("$top/docs/*.md"));
+my @pages = pages();
 my %blocks = map { ($_ => [ blocks_of($_) ]) } @pages;
 my %met;
 
@@ -81,7 +56,8 @@ sub is_run
 for my $block (map { @$_ } @blocks{@pages})
 {
 	$met{ $block->{first} }++;
-	my $is_page_of_commands = $block->{file} =~ m{^README\.md$|^docs/monitoring\.md$};
+	# 220_operations.pl and 123_key_recovery.pl (keys.md) run those of their pages, or say why not.
+	my $is_page_of_commands = $block->{file} =~ m{^README\.md$|^docs/(?:keys|monitoring|operations)\.md$};
 	ok(exists $not_run{ $block->{first} } || (is_run($block) && $is_page_of_commands),
 		"$block->{file}:$block->{line}: the block ($block->{language}) is run, or there is a reason why not");
 }
@@ -97,8 +73,8 @@ ok($met{$_}, "the block that begins with '$_' is still there") for sort(keys %no
 	my %named;
 	for my $page (@pages)
 	{
-		$named{$_}++ for slurp_file("$top/$page") =~ /^(?:sudo )?make ([a-z-]+)/mg;
-		$named{$_}++ for slurp_file("$top/$page") =~ /`make ([a-z-]+)/g;
+		$named{$_}++ for slurp_file("$top/$page") =~ /^(?:sudo )?make ([a-z][a-z-]*)/mg;
+		$named{$_}++ for slurp_file("$top/$page") =~ /`make ([a-z][a-z-]*)/g;
 	}
 	ok($is_target{$_}, "make $_, which the pages name, is a target") for sort keys %named;
 	like($help, qr/^$_ /m, "make help lists $_") for qw(demo test install installcheck);
@@ -108,29 +84,10 @@ ok($met{$_}, "the block that begins with '$_' is still there") for sort(keys %no
 #---------------------------------------------------------------------------------------------------------------------
 # Running a block
 
-# Nothing is in progress: what comes next does not depend on how quick a worker is.
-sub is_quiet
-{
-	my ($node) = @_;
-	return sql($node, q{SELECT to_regclass('rotor.rotation') IS NULL}) eq 't'
-	  || sql($node, q{SELECT count(*) FROM rotor.rotation WHERE status IN ('pending', 'in_progress', 'verifying')}) eq '0';
-}
-
 sub run_sql
 {
 	my ($node, $text, $run) = @_;
 	return attempt($node, $text);
-}
-
-sub run_sh
-{
-	my ($node, $text, $run) = @_;
-	my ($out, $err) = ('', '');
-	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'postgres', PGDATABASE => 'postgres', PGDATA => $node->data_dir);
-
-	delete $ENV{PGPASSWORD};
-	IPC::Run::run([ 'sh', '-eu' ], '<', \$text, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
-	return { ok => $? == 0, out => $out, err => $err };
 }
 
 # Lines of postgresql.conf: the server starts with them, and they are in force.
@@ -151,7 +108,7 @@ sub run_ini
 	return { ok => $bad eq '', out => '', err => $bad };
 }
 
-my %runner = (sql => \&run_sql, sh => \&run_sh, ini => \&run_ini);
+my %runner = (sql => \&run_sql, sh => sub { run_sh(@_[ 0, 1 ]) }, ini => \&run_ini);
 
 sub run_block
 {

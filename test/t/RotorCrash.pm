@@ -64,12 +64,7 @@ sub end_call
 		eval { $call->{run}->kill_kill };
 	}
 	chomp $result{out};
-	($result{sqlstate}, $result{message}) = ($1, $2) if $result{err} =~ /(?:ERROR|FATAL):\s+([0-9A-Z]{5}): (.*)/;
-	my $error = $result{err} =~ /((?:ERROR|FATAL):.*)/s ? $1 : '';
-	$result{$_} = '' for grep { !defined $result{$_} } qw(sqlstate message);
-	$result{detail} = $error =~ /^DETAIL:\s+(.*)$/m ? $1 : '';
-	$result{hint}   = $error =~ /^HINT:\s+(.*)$/m   ? $1 : '';
-	$result{notices} = join "\n", $result{err} =~ /(?:NOTICE|WARNING):\s+(?:[0-9A-Z]{5}: )?(.*)$/mg;
+	%result = (%result, what_psql_says($result{err}));
 	return \%result;
 }
 
@@ -223,7 +218,7 @@ sub try_login
 	my $result = end_call(start_call($node, 'SELECT current_user', host => '127.0.0.1', user => $role, password => $password));
 
 	$result->{ok} = 0 unless $result->{out} eq $role;
-	$result->{refused} = $result->{err} =~ /password authentication failed/ ? 1 : 0;
+	$result->{refused} = was_refused($result->{err});
 	return $result;
 }
 

@@ -20,7 +20,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(
   new_cluster set_hba set_conf sql attempt succeeds fails rotate_ok rotate_fails current_password password_of login logs_in
   is_locked_out role_state last_rotation health_of poll_until assert_invariants hba_file
-  build_module listener fake_server proxy stop_listener noted short_backoff
+  what_psql_says was_refused build_module listener fake_server proxy stop_listener noted short_backoff
 );
 
 # Whoever runs the tests, the bootstrap superuser has this name.
@@ -34,14 +34,17 @@ my $generation   = 0;
 #---------------------------------------------------------------------------------------------------------------------
 # Servers
 
-# new_cluster('name', preload => 1, hba => [lines], conf => 'text', extension => 0, start => 0, init => {...})
+# new_cluster('name', preload => 1, hba => [lines], conf => 'text', extension => 0, start => 0, init => {...},
+#   install_path => 'folder of another installation')
+# before_init => sub { my ($node) = @_; ... } is run before there is a data directory.
 # The superuser is let in by the socket (line 1); the default for all others is scram-sha-256 by 127.0.0.1 (line 2).
 sub new_cluster
 {
 	my ($name, %options) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name, $options{install_path} ? (install_path => $options{install_path}) : ());
 	my %init = %{ $options{init} // {} };
 
+	$options{before_init}->($node) if $options{before_init};
 	$node->init(extra => [ '-U', 'postgres', '--locale=C', '-E', 'UTF8', @{ $options{initdb} // [] } ], %init);
 	$node->append_conf('postgresql.conf', <<'CONF');
 listen_addresses = '127.0.0.1'
@@ -134,16 +137,30 @@ sub attempt
 	IPC::Run::run([ 'psql', '-XAtqw', '-v', 'VERBOSITY=verbose', '-v', 'ON_ERROR_STOP=1', '-d', "@connection", '-f', "$file" ],
 		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout($options{timeout} // 120));
 
-	my %result = (ok => $? == 0, err => $err);
-	chomp $out;
-	$result{out} = $out;
-	($result{sqlstate}, $result{message}) = ($1, $2) if $err =~ /(?:ERROR|FATAL):\s+([0-9A-Z]{5}): (.*)/;
-	my $error = $err =~ /((?:ERROR|FATAL):.*)/s ? $1 : '';
-	$result{$_} = '' for grep { !defined $result{$_} } qw(sqlstate message);
-	$result{detail} = $error =~ /^DETAIL:\s+(.*)$/m ? $1 : '';
-	$result{hint}   = $error =~ /^HINT:\s+(.*)$/m   ? $1 : '';
-	$result{notices} = join "\n", $err =~ /^(?:psql:\S+ )?(?:NOTICE|WARNING):\s+(?:[0-9A-Z]{5}: )?(.*)$/mg;
+	my %result = (ok => $? == 0, out => $out, err => $err, what_psql_says($err));
+	chomp $result{out};
 	return \%result;
+}
+
+# A verbose error of psql's taken apart: (sqlstate, message, detail, hint, notices). The severity is in the server's language.
+sub what_psql_says
+{
+	my ($err) = @_;
+	my %said = (sqlstate => '', message => '');
+	my $error = $err =~ /((?:ERROR|FATAL|FEHLER):.*)/s ? $1 : '';
+
+	@said{qw(sqlstate message)} = ($1, $2) if $error =~ /^\w+:\s+([0-9A-Z]{5}): (.*)/;
+	$said{detail} = $error =~ /^DETAIL:\s+(.*)$/m ? $1 : '';
+	$said{hint}   = $error =~ /^HINT:\s+(.*)$/m   ? $1 : '';
+	$said{notices} = join "\n", $err =~ /^(?:psql:\S+ )?(?:NOTICE|WARNING|HINWEIS|WARNUNG):\s+(?:[0-9A-Z]{5}: )?(.*)$/mg;
+	return %said;
+}
+
+# Did psql not get in because of the password?
+sub was_refused
+{
+	my ($err) = @_;
+	return $err =~ /password authentication failed|Passwort-Authentifizierung .* fehlgeschlagen/ ? 1 : 0;
 }
 
 # The output of SQL that must go through.
@@ -254,12 +271,14 @@ sub login
 	my ($node, $user, $password, %options) = @_;
 
 	# What tests set for database or role is not to be in the way here.
-	local $ENV{PGOPTIONS} = '-c role=none -c statement_timeout=0 -c idle_in_transaction_session_timeout=0';
+	local $ENV{PGOPTIONS} = '-c role=none -c statement_timeout=0 -c idle_in_transaction_session_timeout=0'
+	  . ' -c max_parallel_workers_per_gather=0';
+	$ENV{PGOPTIONS} .= ' -c transaction_timeout=0' if $node->pg_version >= 17;
 	my $result = attempt($node, 'SELECT current_user',
 		host => '127.0.0.1', user => $user, password => $password, sslmode => 'disable', %options);
 
 	$result->{ok} = 0 unless $result->{out} eq $user;
-	$result->{refused} = $result->{err} =~ /password authentication failed/ ? 1 : 0;
+	$result->{refused} = was_refused($result->{err});
 	return $result;
 }
 

@@ -28,12 +28,12 @@ static int refused;
 static void
 note(const char *password)
 {
-	FILE *file = record[0] ? fopen(record, "a") : NULL;
+	FILE *file = record[0] ? fopen(record, "ae") : NULL;
 
 	if (file == NULL)
 		return;
-	fprintf(file, "%s\n", password);
-	fclose(file);
+	(void) fprintf(file, "%s\n", password);
+	(void) fclose(file);
 }
 
 static void
@@ -72,10 +72,10 @@ _PG_init(void)
 							 &refuse_verifiers, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("refuse_password.first", "Refuse a process's first plaintexts.", NULL,
 							&refuse_first, 0, 0, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("refuse_password.leak", "How the error shows the password.", NULL, &leak,
-							   "none", PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("refuse_password.record", "File of refused plaintexts.", NULL, &record,
-							   "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("refuse_password.leak", "How the error shows the password.", NULL,
+							   &leak, "none", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("refuse_password.record", "File of refused plaintexts.", NULL,
+							   &record, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 	next_hook = check_password_hook;
 	check_password_hook = refuse_password_check;
 }
