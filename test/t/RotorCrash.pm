@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  start_call end_call call_pid is_running holder let_go new_gate close_gate open_gate arrivals
+  start_call end_call call_pid is_running holder lasting_holder let_go new_gate close_gate open_gate arrivals
   worker_of waits_for_lock wait_for_worker active_rotations story try_login cannot_log_in current_logs_in server_is_back start_again log_since no_crash_in
 );
 
@@ -93,12 +93,26 @@ sub holder
 	return $session;
 }
 
+# The same by a prepared transaction, which outlives sessions and servers.
+sub lasting_holder
+{
+	my ($node, $sql) = @_;
+
+	sql($node, "BEGIN;\n$sql;\nPREPARE TRANSACTION 'holder'");
+	return $node;
+}
+
 # Ends a holder's transaction, if it still has a server: by ROLLBACK, or as told.
 sub let_go
 {
 	my ($session, $how) = @_;
 
 	return unless $session;
+	if ($session->isa('PostgreSQL::Test::Cluster'))
+	{
+		sql($session, ($how // 'ROLLBACK') . " PREPARED 'holder'");
+		return;
+	}
 	eval { $session->query($how // 'ROLLBACK') };
 	eval { $session->quit };
 }
