@@ -314,28 +314,79 @@ read_content(CMS_ContentInfo *cms, char *out, size_t out_size, size_t *out_len, 
 	return ok;
 }
 
+/* Takes the content's key out of what a recipient was sent; whether it is the right one shows later. */
+static void
+unlock_for(CMS_ContentInfo *cms, CMS_RecipientInfo *recipient, EVP_PKEY *key)
+{
+	STACK_OF(CMS_RecipientEncryptedKey) * keys;
+	bool done = false;
+
+	if (CMS_RecipientInfo_type(recipient) == CMS_RECIPINFO_TRANS)
+	{
+		/* With a wrong key it may go on with a random one, so that nobody learns why it fails. */
+		if (EVP_PKEY_up_ref(key) && CMS_RecipientInfo_set0_pkey(recipient, key))
+			(void) CMS_RecipientInfo_decrypt(cms, recipient);
+		return;
+	}
+	if (CMS_RecipientInfo_type(recipient) != CMS_RECIPINFO_AGREE)
+		return;
+	keys = CMS_RecipientInfo_kari_get0_reks(recipient);
+	for (int i = 0; i < sk_CMS_RecipientEncryptedKey_num(keys) && !done; i++)
+	{
+		(void) CMS_RecipientInfo_kari_set0_pkey(recipient, key);
+		done = CMS_RecipientInfo_kari_decrypt(cms, recipient,
+											  sk_CMS_RecipientEncryptedKey_value(keys, i)) > 0;
+		(void) CMS_RecipientInfo_kari_set0_pkey(recipient, NULL);
+	}
+}
+
+/* As the recipient of that number; on a message of its own, for an attempt leaves its traces. */
+static bool
+open_as(int number, const char *envelope, size_t envelope_len, EVP_PKEY *key, void *out,
+		size_t out_size, size_t *out_len, RotorError *err)
+{
+	CMS_ContentInfo *cms = read_envelope(envelope, envelope_len, err);
+	bool ok;
+
+	if (cms == NULL)
+		return false;
+	unlock_for(cms, sk_CMS_RecipientInfo_value(CMS_get0_RecipientInfos(cms), number), key);
+	ok = read_content(cms, out, out_size, out_len, err);
+	CMS_ContentInfo_free(cms);
+	return ok;
+}
+
+/*
+ * The recipients are tried one by one until the tag says that it was the right one:
+ * CMS_decrypt_set1_pkey() without a certificate tries all, and goes on with what the last one gave.
+ */
 bool
 envelope_open(const char *envelope, size_t envelope_len, const char *private_key,
 			  size_t private_key_len, void *out, size_t out_size, size_t *out_len, RotorError *err)
 {
 	CMS_ContentInfo *cms;
 	EVP_PKEY *key;
+	RotorError last;
+	int count;
 	bool ok = false;
 
 	*out_len = 0;
 	cms = read_envelope(envelope, envelope_len, err);
 	if (cms == NULL)
 		return false;
+	count = sk_CMS_RecipientInfo_num(CMS_get0_RecipientInfos(cms));
+	CMS_ContentInfo_free(cms);
 	key = read_private_key(private_key, private_key_len, err);
 	if (key != NULL)
 	{
-		/* With a wrong key it may go on with a random one, so that nobody learns why it fails. */
-		(void) CMS_decrypt_set1_pkey(cms, key, NULL);
-		ok = read_content(cms, out, out_size, out_len, err);
+		(void) error_set(&last, ROTOR_ERROR_AUTHENTICATION, "the envelope is for nobody");
+		for (int i = 0; i < count && !ok; i++)
+			ok = open_as(i, envelope, envelope_len, key, out, out_size, out_len, &last);
+		if (!ok)
+			*err = last;
 	}
 	if (!ok)
 		secret_wipe(out, out_size);
 	EVP_PKEY_free(key);
-	CMS_ContentInfo_free(cms);
 	return ok;
 }

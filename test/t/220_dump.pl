@@ -110,7 +110,8 @@ unlike(text_of($dumps{noprivs}), qr/^GRANT/m, 'noprivs: none');
 	sql($source, q{CREATE ROLE clerk LOGIN; GRANT CONNECT ON DATABASE home TO clerk});
 	my $result = try_dump($source, 'clerk', user => 'clerk');
 	ok(!$result->{ok}, 'pg_dump by a role without rights fails');
-	like($result->{err}, qr/permission denied/, 'by the server\'s refusal');
+	# From 18 on pg_dump first asks for the values of all sequences, and speaks for itself of those it does not get.
+	like($result->{err}, qr/permission denied|user may lack SELECT privilege/, 'by the server\'s refusal');
 	is(-s $result->{path} ? count_in(text_of($result->{path}), @plaintexts, @sealed) : 0, 0, 'and has written no value');
 	$result = try_dump($source, 'clerk_values', user => 'clerk', values => 'on');
 	ok(!$result->{ok}, 'pg_dump with values by such a role');
