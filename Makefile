@@ -22,10 +22,14 @@ OBJS = \
 	src/audit.o \
 	src/bgworker.o \
 	src/catalog.o \
+	src/catalog_due.o \
 	src/catalog_keys.o \
 	src/catalog_read.o \
 	src/catalog_rotation.o \
 	src/catalog_run.o \
+	src/catalog_scan.o \
+	src/catch_up.o \
+	src/clock.o \
 	src/fsm.o \
 	src/functions.o \
 	src/functions_admin.o \
@@ -36,6 +40,7 @@ OBJS = \
 	src/functions_manage.o \
 	src/functions_observe.o \
 	src/functions_rotate.o \
+	src/functions_schedule.o \
 	src/functions_secret.o \
 	src/functions_transfer.o \
 	src/functions_upkeep.o \
@@ -65,6 +70,7 @@ OBJS = \
 	src/transaction.o \
 	common/codec.o \
 	common/cron.o \
+	common/cron_zone.o \
 	common/envelope.o \
 	common/error.o \
 	common/keyfile.o \

@@ -38,6 +38,21 @@ CREATE TABLE rotor.policy (
         CHECK (rotation_interval >= interval '1 minute')
         CONSTRAINT policy_rotation_interval_is_at_most_100_years
         CHECK (rotation_interval <= interval '100 years'),
+    schedule            text
+        CONSTRAINT policy_schedule_and_rotation_interval_exclude_each_other
+        CHECK (schedule IS NULL OR rotation_interval IS NULL),
+    time_zone           text,
+    window_schedule     text
+        CONSTRAINT policy_window_schedule_needs_a_window_duration
+        CHECK (window_schedule IS NULL OR window_duration IS NOT NULL),
+    window_duration     interval
+        CONSTRAINT policy_window_duration_is_at_least_a_minute CHECK (window_duration >= interval '1 minute')
+        CONSTRAINT policy_window_duration_is_at_most_31_days CHECK (window_duration <= interval '31 days')
+        CONSTRAINT policy_window_duration_needs_a_window_schedule_or_a_schedule
+        CHECK (window_duration IS NULL OR window_schedule IS NOT NULL OR schedule IS NOT NULL),
+    jitter              interval
+        CONSTRAINT policy_jitter_is_not_negative CHECK (jitter >= interval '0')
+        CONSTRAINT policy_jitter_is_at_most_31_days CHECK (jitter <= interval '31 days'),
     strategy            text NOT NULL DEFAULT 'staged'
         CONSTRAINT policy_strategy_is_staged_or_immediate CHECK (strategy IN ('staged', 'immediate')),
     verification        text NOT NULL DEFAULT 'login'
@@ -51,8 +66,8 @@ CREATE TABLE rotor.policy (
         CONSTRAINT policy_valid_until_margin_is_positive CHECK (valid_until_margin > interval '0')
         CONSTRAINT policy_valid_until_margin_is_at_most_100_years
         CHECK (valid_until_margin <= interval '100 years')
-        CONSTRAINT policy_valid_until_margin_needs_a_rotation_interval
-        CHECK (valid_until_margin IS NULL OR rotation_interval IS NOT NULL),
+        CONSTRAINT policy_valid_until_margin_needs_a_rotation_interval_or_schedule
+        CHECK (valid_until_margin IS NULL OR rotation_interval IS NOT NULL OR schedule IS NOT NULL),
     terminate_sessions  boolean NOT NULL DEFAULT false,
     max_attempts        int NOT NULL DEFAULT 8
         CONSTRAINT policy_max_attempts_is_1_to_100 CHECK (max_attempts BETWEEN 1 AND 100),
@@ -82,7 +97,12 @@ COMMENT ON COLUMN rotor.policy.digits IS '0 to 9 may occur';
 COMMENT ON COLUMN rotor.policy.symbols IS 'ASCII punctuation may occur';
 COMMENT ON COLUMN rotor.policy.exclude IS 'characters that must not occur';
 COMMENT ON COLUMN rotor.policy.require_each_type IS 'every class that may occur does occur';
-COMMENT ON COLUMN rotor.policy.rotation_interval IS 'time between rotations, a minute to 100 years; null: only when asked';
+COMMENT ON COLUMN rotor.policy.rotation_interval IS 'time between rotations, a minute to 100 years; null, without schedule: only when asked';
+COMMENT ON COLUMN rotor.policy.schedule IS 'when to rotate, as cron writes it: five fields, such as 30 3 * * mon-fri, or @hourly, @daily, @weekly, @monthly, @yearly; instead of rotation_interval';
+COMMENT ON COLUMN rotor.policy.time_zone IS 'time zone of schedule, window_schedule and of the days and months of rotation_interval, such as Europe/Berlin; null: UTC';
+COMMENT ON COLUMN rotor.policy.window_schedule IS 'when a window opens, as cron writes it; scheduled rotations begin only while one is open; null, with window_duration: at the times of schedule';
+COMMENT ON COLUMN rotor.policy.window_duration IS 'how long a window is open, a minute to 31 days; null: rotations begin at any time';
+COMMENT ON COLUMN rotor.policy.jitter IS 'each scheduled rotation is delayed by a random time up to this, which does not leave its window; at most 31 days; null: none';
 COMMENT ON COLUMN rotor.policy.strategy IS 'staged: answers when the new password is proved, restores the old one if it is refused; immediate: answers when it is set, proves it afterwards';
 COMMENT ON COLUMN rotor.policy.verification IS 'login: the server must ask for the password and accept it; verifier: where pg_hba.conf asks for none, a check of the stored verifier suffices';
 COMMENT ON COLUMN rotor.policy.verify_query IS 'one SELECT, run as the rotated role after its login; if it fails for good, the rotation succeeds with a note, for the password is proved; null: the login suffices';
@@ -160,9 +180,9 @@ CREATE TABLE rotor.secret (
 );
 CREATE UNIQUE INDEX secret_name ON rotor.secret (name) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid, system_identifier) WHERE deleted_at IS NULL;
-CREATE INDEX secret_due ON rotor.secret (next_rotation)
+CREATE INDEX secret_due ON rotor.secret (system_identifier, next_rotation)
     WHERE enabled AND deleted_at IS NULL AND next_rotation IS NOT NULL;
-CREATE INDEX secret_policy ON rotor.secret (policy);
+CREATE INDEX secret_policy ON rotor.secret (policy, id);
 CREATE INDEX secret_deleted ON rotor.secret (deleted_at) WHERE deleted_at IS NOT NULL;
 COMMENT ON TABLE rotor.secret IS 'one managed credential; made by manage() or the first rotate()';
 COMMENT ON COLUMN rotor.secret.id IS 'number of the secret';
@@ -450,6 +470,13 @@ CREATE FUNCTION rotor.run_due(OUT status text, OUT rotations bigint) RETURNS SET
 COMMENT ON FUNCTION rotor.run_due() IS
     'does every rotation that is due or queued or was left unfinished, and counts them by status; for servers driven by cron or pg_cron';
 
+CREATE FUNCTION rotor.next_runs(
+    policy text, count int DEFAULT 10, after timestamptz DEFAULT NULL,
+    OUT planned timestamptz, OUT latest timestamptz, OUT window_end timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_next_runs';
+COMMENT ON FUNCTION rotor.next_runs(text, int, timestamptz) IS
+    'the next rotations that a policy plans, for a password that was set at "after" (null: now): from when, until when with all of its jitter, and when the window closes';
+
 CREATE FUNCTION rotor.rollback(secret text) RETURNS rotor.rotation
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rollback';
 COMMENT ON FUNCTION rotor.rollback(text) IS
@@ -650,8 +677,9 @@ COMMENT ON VIEW rotor.audit_log IS 'the audit, append-only: who, what, which sec
 CREATE VIEW rotor.upcoming AS
     SELECT s.name AS secret, s.username AS role, s.policy,
            coalesce(r.next_attempt_at, s.next_rotation) AS due_at,
-           coalesce(r.next_attempt_at, s.next_rotation) < now() AS overdue, r.id AS rotation
+           coalesce(r.next_attempt_at, s.next_rotation) < clock.now AS overdue, r.id AS rotation
     FROM rotor.secret s
+    CROSS JOIN (SELECT coalesce(nullif(current_setting('rotor.test_clock', true), '')::timestamptz, now())) AS clock (now)
     JOIN pg_catalog.pg_control_system() c ON c.system_identifier = s.system_identifier
     LEFT JOIN rotor.rotation r ON r.secret_id = s.id AND r.status IN ('pending', 'in_progress', 'verifying')
     WHERE s.deleted_at IS NULL

@@ -71,8 +71,9 @@ COMMENT ON VIEW rotor.audit_log IS 'the audit, append-only: who, what, which sec
 CREATE VIEW rotor.upcoming AS
     SELECT s.name AS secret, s.username AS role, s.policy,
            coalesce(r.next_attempt_at, s.next_rotation) AS due_at,
-           coalesce(r.next_attempt_at, s.next_rotation) < now() AS overdue, r.id AS rotation
+           coalesce(r.next_attempt_at, s.next_rotation) < clock.now AS overdue, r.id AS rotation
     FROM rotor.secret s
+    CROSS JOIN (SELECT coalesce(nullif(current_setting('rotor.test_clock', true), '')::timestamptz, now())) AS clock (now)
     JOIN pg_catalog.pg_control_system() c ON c.system_identifier = s.system_identifier
     LEFT JOIN rotor.rotation r ON r.secret_id = s.id AND r.status IN ('pending', 'in_progress', 'verifying')
     WHERE s.deleted_at IS NULL

@@ -12,6 +12,13 @@ CREATE FUNCTION rotor.run_due(OUT status text, OUT rotations bigint) RETURNS SET
 COMMENT ON FUNCTION rotor.run_due() IS
     'does every rotation that is due or queued or was left unfinished, and counts them by status; for servers driven by cron or pg_cron';
 
+CREATE FUNCTION rotor.next_runs(
+    policy text, count int DEFAULT 10, after timestamptz DEFAULT NULL,
+    OUT planned timestamptz, OUT latest timestamptz, OUT window_end timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_next_runs';
+COMMENT ON FUNCTION rotor.next_runs(text, int, timestamptz) IS
+    'the next rotations that a policy plans, for a password that was set at "after" (null: now): from when, until when with all of its jitter, and when the window closes';
+
 CREATE FUNCTION rotor.rollback(secret text) RETURNS rotor.rotation
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rollback';
 COMMENT ON FUNCTION rotor.rollback(text) IS

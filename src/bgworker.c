@@ -11,6 +11,7 @@
 #include "bgworker.h"
 #include "catalog.h"
 #include "catalog_read.h"
+#include "clock.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "guc.h"
@@ -38,6 +39,7 @@
 #define STUCK_PAUSE_MS	5000 /* when nothing can be written, as on a full disk */
 #define RESEALING_TURNS 50	 /* of one rotor.run_due() */
 #define BUSY_PAUSE_MS	500	 /* before looking again at what others are at */
+#define MISSED_MS		200	 /* of missed rotations, before looking what has fallen due meanwhile */
 
 extern PGDLLEXPORT void rotor_worker_main(Datum arg);
 extern PGDLLEXPORT void rotor_one_shot_main(Datum arg);
@@ -150,8 +152,10 @@ typedef struct DueBatch
 {
 	DueItem items[DUE_BATCH];
 	int count;
-	int64 next_ms;
-	bool unfinished_only;
+	TimestampTz read_at;
+	TimestampTz next; /* when more falls due */
+	DueKinds kinds;
+	CatchUp *pace; /* of what was missed; NULL: none is kept */
 } DueBatch;
 
 static void
@@ -159,55 +163,104 @@ read_due(void *arg)
 {
 	DueBatch *batch = arg;
 
-	batch->count = catalog_due(batch->items, DUE_BATCH, batch->unfinished_only);
-	batch->next_ms = batch->count > 0 ? 0 : catalog_next_due_ms();
+	batch->read_at = clock_now();
+	batch->count = catalog_due(batch->items, DUE_BATCH, batch->read_at, batch->kinds,
+							   catch_up_since(batch->pace));
+	/* Only who goes to sleep has to know. */
+	if (batch->count == 0 || batch->items[0].missed)
+		batch->next = catalog_next_due(batch->read_at);
 }
 
 /*
- * Runs what is due, also what a crash left (unfinished_only: nothing else), until nothing is or all
- * of it is in other hands; counts what it did by status. Returns the milliseconds until something
- * is due, -1 if nothing is.
+ * Runs one item; true if it is no longer as it was. *begun: there was something to do and to be
+ * paced; *stuck: that could not even be recorded.
+ */
+static bool
+run_item(const DueItem *item, int64 counts[FSM_STATUS_COUNT], bool *begun, bool *stuck)
+{
+	RotationOrder order = {.secret_id = item->secret_id,
+						   .role = item->role,
+						   .scheduled = true,
+						   .strategy = -1,
+						   .terminate_sessions = -1};
+	RotationAnswer done;
+
+	actor_schedule(&order.actor);
+	rotation_run(&order, NULL, NULL, NULL, &done);
+	*stuck |= done.unrecorded;
+	if (done.ran && !done.unrecorded)
+		counts[done.status]++;
+	*begun = done.ran;
+	return (done.ran && !done.unrecorded) || done.postponed;
+}
+
+/* Milliseconds until then; -1 if it never comes. */
+static int64
+ms_until(TimestampTz then)
+{
+	if (TIMESTAMP_IS_NOEND(then))
+		return -1;
+	return Max((then - clock_now()) / 1000 + 1, 1);
+}
+
+/* The sooner of two pauses, -1 being none. */
+static int64
+sooner(int64 a, int64 b)
+{
+	return a < 0 ? b : b < 0 ? a : Min(a, b);
+}
+
+/*
+ * Runs a batch of what is due, also of what a crash left; counts what it did by status. What was
+ * missed goes by the pace, if there is one, and what callers ask for comes in between. Returns the
+ * milliseconds until there is more to do: 0 if there may be at once, -1 if nothing is scheduled.
  */
 static int64
-run_due(bool unfinished_only, int64 counts[FSM_STATUS_COUNT])
+due_turn(DueKinds kinds, CatchUp *pace, int64 counts[FSM_STATUS_COUNT])
 {
-	DueBatch batch = {.unfinished_only = unfinished_only};
+	DueBatch batch = {.kinds = kinds, .pace = pace};
+	TimestampTz start = GetCurrentTimestamp();
+	int64 wait_ms = 0;
 	bool stuck = false;
+	bool ran = false;
+	bool begun;
 	Failure failure;
-	int ran;
 
-	do
+	if (!in_transaction(read_due, &batch, &failure))
+		return BUSY_PAUSE_MS;
+	for (int i = 0; i < batch.count && wait_ms == 0; i++)
 	{
-		ran = 0;
-		batch.count = 0;
-		batch.next_ms = -1;
-		if (!in_transaction(read_due, &batch, &failure))
-			return BUSY_PAUSE_MS;
-		for (int i = 0; i < batch.count; i++)
-		{
-			RotationOrder order = {.secret_id = batch.items[i].secret_id,
-								   .role = batch.items[i].role,
-								   .scheduled = true,
-								   .strategy = -1,
-								   .terminate_sessions = -1};
-			RotationAnswer done;
+		const DueItem *item = &batch.items[i];
+		bool paced = item->missed && pace != NULL;
 
-			CHECK_FOR_INTERRUPTS();
-			if (request_should_leave())
-				return BUSY_PAUSE_MS;
-			actor_schedule(&order.actor);
-			rotation_run(&order, NULL, NULL, NULL, &done);
-			stuck |= done.unrecorded;
-			if (done.ran && !done.unrecorded)
-			{
-				ran++;
-				counts[done.status]++;
-			}
-		}
-	} while (ran > 0 && !stuck);
+		CHECK_FOR_INTERRUPTS();
+		if (request_should_leave())
+			return BUSY_PAUSE_MS;
+		if (pace != NULL && request_is_waiting())
+			return 0;
+		if (paced && ran && TimestampDifferenceExceeds(start, GetCurrentTimestamp(), MISSED_MS))
+			return 0;
+		if (paced && !catch_up_take(pace, &wait_ms))
+			break;
+		ran |= run_item(item, counts, &begun, &stuck);
+		if (paced && !begun)
+			catch_up_give_back(pace);
+	}
 	if (stuck)
 		return STUCK_PAUSE_MS;
-	return batch.count > 0 ? BUSY_PAUSE_MS : batch.next_ms;
+	if (ran)
+		return 0;
+	if (wait_ms > 0)
+		return sooner(wait_ms, ms_until(batch.next));
+	return batch.count > 0 ? BUSY_PAUSE_MS : ms_until(batch.next);
+}
+
+/* All that is due, at once, until nothing is or all of it is in other hands. */
+static void
+run_due(DueKinds kinds, int64 counts[FSM_STATUS_COUNT])
+{
+	while (due_turn(kinds, NULL, counts) == 0)
+		CHECK_FOR_INTERRUPTS();
 }
 
 /* An immediate rotation is answered when its password is set. */
@@ -242,7 +295,7 @@ serve(Request *request)
 		request->answer.failure = failure;
 	else if (request->kind == REQUEST_RUN_DUE)
 	{
-		(void) run_due(false, request->counts);
+		run_due(DUE_MISSED, request->counts);
 		maintain();
 	}
 	else if (request->kind == REQUEST_ROTATE)
@@ -335,11 +388,14 @@ rotor_worker_main(Datum arg)
 		}
 		here = extension_is_here(&failure);
 		if (here)
-			next_ms = run_due(false, counts);
+			next_ms = due_turn(DUE_MISSED, request_catch_up(), counts);
 		if (next_ms >= 0)
-			sleep_ms = Min(sleep_ms, Max(next_ms, 1));
-		if (here && (maintenance_turn() || resealing_turn()))
+			sleep_ms = Min(sleep_ms, next_ms);
+		if ((here && (maintenance_turn() || resealing_turn())) || next_ms == 0)
+		{
+			(void) pgstat_report_stat(false);
 			continue;
+		}
 		/* Nothing else tells autovacuum of our rows: a worker is no backend that idles. */
 		(void) pgstat_report_stat(true);
 		/* Of who came meanwhile the latch may know no more: its waits have reset it. */
@@ -402,7 +458,7 @@ rotor_one_shot_main(Datum arg)
 	/* Nobody else looks after what a crash left; the caller has its answer and need not wait. */
 	if (extension_is_here(&failure))
 	{
-		(void) run_due(true, counts);
+		run_due(DUE_UNFINISHED, counts);
 		maintain();
 	}
 }

@@ -6,6 +6,7 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_run.h"
+#include "clock.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -18,11 +19,12 @@
 #define POLICY_COLUMNS                                                                             \
 	"p.name, p.type, p.length, p.uppercase, p.lowercase, p.digits, p.symbols, p.exclude, "         \
 	"p.require_each_type, p.strategy = 'immediate', p.verification = 'verifier', p.verify_query, " \
-	"p.verify_database, coalesce(p.scram_iterations, 0), p.rotation_interval, "                    \
+	"p.verify_database, coalesce(p.scram_iterations, 0), p.rotation_interval, p.schedule, "        \
+	"p.time_zone, p.window_schedule, p.window_duration, p.jitter, "                                \
 	"p.valid_until_margin, p.terminate_sessions, p.max_attempts, "                                 \
 	"(extract(epoch FROM p.backoff) * 1000)::bigint, "                                             \
 	"(extract(epoch FROM p.backoff_max) * 1000)::bigint, p.xmin"
-#define POLICY_COLUMN_COUNT 21
+#define POLICY_COLUMN_COUNT 26
 
 #define ROLE_COLUMNS                                                                 \
 	"SELECT a.rolname, a.rolcanlogin, a.rolsuper, a.rolreplication, a.rolpassword, " \
@@ -32,31 +34,35 @@ static Statement load_secret = {
 	"SELECT " POLICY_COLUMNS ", s.id, s.name, s.role_oid, s.username, s.system_identifier, "
 	"s.enabled, s.deleted_at IS NOT NULL, s.xmin, "
 	"s.enabled AND s.deleted_at IS NULL AND s.next_rotation IS NOT NULL "
-	"AND s.next_rotation <= clock_timestamp() FROM rotor.secret s "
+	"AND s.next_rotation <= $2 FROM rotor.secret s "
 	"JOIN rotor.policy p ON p.name = s.policy WHERE s.id = $1",
-	1,
-	{INT8OID},
+	2,
+	{INT8OID, TIMESTAMPTZOID},
 	NULL};
 static Statement load_policy = {
 	"SELECT " POLICY_COLUMNS " FROM rotor.policy p WHERE p.name = $1", 1, {TEXTOID}, NULL};
 static Statement insert_secret = {
 	"INSERT INTO rotor.secret (name, target, username, role_oid, system_identifier, store, policy, "
-	"created_by, next_rotation) SELECT $1, $2, $3, $4, $5, $6, p.name, $8, "
-	"clock_timestamp() + p.rotation_interval FROM rotor.policy p WHERE p.name = $7 RETURNING id",
-	8,
-	{TEXTOID, TEXTOID, TEXTOID, OIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID},
+	"created_by, next_rotation) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+	9,
+	{TEXTOID, TEXTOID, TEXTOID, OIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID},
 	NULL};
-/* A failure does not come back at once: the schedule looks again after an hour at the most. */
-static Statement schedule_secret = {
-	"UPDATE rotor.secret s SET username = coalesce($2, s.username), "
-	"last_rotation = CASE WHEN $3 THEN clock_timestamp() ELSE s.last_rotation END, "
-	"next_rotation = CASE WHEN $3 THEN clock_timestamp() + p.rotation_interval "
-	"WHEN s.next_rotation <= clock_timestamp() "
-	"THEN clock_timestamp() + least(p.rotation_interval, interval '1 hour') "
-	"ELSE s.next_rotation END FROM rotor.policy p WHERE p.name = s.policy AND s.id = $1",
-	3,
-	{INT8OID, TEXTOID, BOOLOID},
+/* Who changes the policy waits, so that no plan is made by one that has just been replaced. */
+static Statement load_plan = {
+	"SELECT " POLICY_COLUMNS ", s.next_rotation, (SELECT v.set_at FROM rotor.version v "
+	"WHERE v.secret_id = s.id AND v.stage = 'current') FROM rotor.secret s "
+	"JOIN rotor.policy p ON p.name = s.policy WHERE s.id = $1 FOR SHARE OF p",
+	1,
+	{INT8OID},
 	NULL};
+static Statement plan_secret = {"UPDATE rotor.secret SET username = coalesce($3, username), "
+								"last_rotation = coalesce($4, last_rotation), next_rotation = $5 "
+								"WHERE id = $1 AND policy = $2",
+								5,
+								{INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+								NULL};
+static Statement postpone_secret = {
+	"UPDATE rotor.secret SET next_rotation = $2 WHERE id = $1", 2, {INT8OID, TIMESTAMPTZOID}, NULL};
 static Statement retire_pending = {
 	"UPDATE rotor.version SET stage = NULL, retired_at = clock_timestamp() "
 	"WHERE secret_id = $1 AND stage = 'pending'",
@@ -169,11 +175,16 @@ fill_policy(Policy *policy, MemoryContext keep)
 	policy->verify_database = result_string(12, keep);
 	policy->scram_iterations = DatumGetInt32(result(0, 13, NULL));
 	policy->rotation_interval = result_interval(14, keep);
-	policy->valid_until_margin = result_interval(15, keep);
-	policy->terminate_sessions = DatumGetBool(result(0, 16, NULL));
-	policy->max_attempts = DatumGetInt32(result(0, 17, NULL));
-	policy->backoff_ms = DatumGetInt64(result(0, 18, NULL));
-	policy->backoff_max_ms = DatumGetInt64(result(0, 19, NULL));
+	policy->schedule = result_string(15, keep);
+	policy->time_zone = result_string(16, keep);
+	policy->window_schedule = result_string(17, keep);
+	policy->window_duration = result_interval(18, keep);
+	policy->jitter = result_interval(19, keep);
+	policy->valid_until_margin = result_interval(20, keep);
+	policy->terminate_sessions = DatumGetBool(result(0, 21, NULL));
+	policy->max_attempts = DatumGetInt32(result(0, 22, NULL));
+	policy->backoff_ms = DatumGetInt64(result(0, 23, NULL));
+	policy->backoff_max_ms = DatumGetInt64(result(0, 24, NULL));
 }
 
 bool
@@ -183,6 +194,7 @@ catalog_load_secret(int64 id, Secret *secret, Policy *policy, MemoryContext keep
 	const int first = POLICY_COLUMN_COUNT;
 
 	arg(&args, Int64GetDatum(id));
+	arg(&args, TimestampTzGetDatum(clock_now()));
 	if (run(&load_secret, &args) != 1)
 		return false;
 	fill_policy(policy, keep);
@@ -214,7 +226,8 @@ catalog_load_policy(const char *name, Policy *policy, bool *uncommitted, MemoryC
 }
 
 void
-catalog_insert_secret(Secret *secret, const char *store, const char *target, const Actor *actor)
+catalog_insert_secret(Secret *secret, const char *store, const char *target, const Actor *actor,
+					  TimestampTz next_rotation)
 {
 	Args args = {0};
 
@@ -226,20 +239,57 @@ catalog_insert_secret(Secret *secret, const char *store, const char *target, con
 	arg_text(&args, store);
 	arg_text(&args, secret->policy);
 	arg_text(&args, actor->name);
-	if (run(&insert_secret, &args) != 1)
-		elog(ERROR, "policy \"%s\" vanished", secret->policy);
+	arg_time(&args, next_rotation);
+	run(&insert_secret, &args);
 	secret->id = DatumGetInt64(result(0, 0, NULL));
 }
 
-void
-catalog_schedule_secret(int64 id, const char *username, bool success)
+/* A time that may be missing. */
+static TimestampTz
+result_time(int number, TimestampTz otherwise)
+{
+	bool null;
+	Datum value = result(0, number, &null);
+
+	return null ? otherwise : DatumGetTimestampTz(value);
+}
+
+bool
+catalog_load_plan(int64 id, SecretPlan *plan, MemoryContext keep)
 {
 	Args args = {0};
 
 	arg(&args, Int64GetDatum(id));
+	if (run(&load_plan, &args) != 1)
+		return false;
+	fill_policy(&plan->policy, keep);
+	plan->next_rotation = result_time(POLICY_COLUMN_COUNT, DT_NOEND);
+	plan->set_at = result_time(POLICY_COLUMN_COUNT + 1, DT_NOBEGIN);
+	return true;
+}
+
+bool
+catalog_plan_secret(int64 id, const char *policy, const char *username, TimestampTz last_rotation,
+					TimestampTz next_rotation)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(id));
+	arg_text(&args, policy);
 	arg_text(&args, username);
-	arg(&args, BoolGetDatum(success));
-	run(&schedule_secret, &args);
+	arg_time(&args, last_rotation);
+	arg_time(&args, next_rotation);
+	return run(&plan_secret, &args) == 1;
+}
+
+void
+catalog_postpone_secret(int64 id, TimestampTz next_rotation)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(id));
+	arg_time(&args, next_rotation);
+	run(&postpone_secret, &args);
 }
 
 /* --- versions --- */

@@ -64,7 +64,16 @@ typedef struct DueItem
 {
 	int64 secret_id;
 	Oid role;
+	bool missed; /* nobody was there when it fell due */
 } DueItem;
+
+/* What of all that is due is looked for; each includes those before it. */
+typedef enum DueKinds
+{
+	DUE_UNFINISHED, /* what was begun or queued, and not ended */
+	DUE_FRESH,		/* and what the schedule asks for */
+	DUE_MISSED		/* and what it asked for before rotor was up */
+} DueKinds;
 
 /* --- secrets and policies --- */
 
@@ -73,11 +82,29 @@ extern bool catalog_load_secret(int64 id, Secret *secret, Policy *policy, Memory
 /* The policy alone; *uncommitted if the present transaction wrote it. */
 extern bool
 catalog_load_policy(const char *name, Policy *policy, bool *uncommitted, MemoryContext keep);
-/* Inserts a secret, fills secret->id. Its next rotation is one interval of its policy from now. */
-extern void
-catalog_insert_secret(Secret *secret, const char *store, const char *target, const Actor *actor);
-/* Notes the outcome of a rotation: name last seen, last and next rotation. */
-extern void catalog_schedule_secret(int64 id, const char *username, bool success);
+/* Inserts a secret, fills secret->id. */
+extern void catalog_insert_secret(Secret *secret, const char *store, const char *target,
+								  const Actor *actor, TimestampTz next_rotation);
+
+/* What the next rotation of a secret is planned by. */
+typedef struct SecretPlan
+{
+	Policy policy;			   /* locked to the end of the transaction */
+	TimestampTz next_rotation; /* DT_NOEND: none */
+	TimestampTz set_at; /* of the current version, by the system's clock; DT_NOBEGIN: never */
+} SecretPlan;
+
+/* False if the secret is gone. */
+extern bool catalog_load_plan(int64 id, SecretPlan *plan, MemoryContext keep);
+/*
+ * Notes when to rotate next (DT_NOEND: never) and, unless they are NULL and DT_NOBEGIN, the name
+ * last seen and the end of the last rotation. False if the secret has another policy meanwhile.
+ */
+extern bool catalog_plan_secret(int64 id, const char *policy, const char *username,
+								TimestampTz last_rotation, TimestampTz next_rotation);
+/* A scheduled rotation that may not begin yet waits until then. */
+extern void catalog_postpone_secret(int64 id, TimestampTz next_rotation);
+extern void catalog_postpone_rotation(const pg_uuid_t *id, TimestampTz next_attempt_at);
 
 /* --- versions --- */
 
@@ -110,12 +137,14 @@ extern void catalog_save_verifier(const pg_uuid_t *rotation, const SavedVerifier
 extern bool catalog_load_verifier(const pg_uuid_t *rotation, SavedVerifier *saved);
 extern void catalog_drop_verifier(const pg_uuid_t *rotation);
 /*
- * What is due now, oldest first, at most limit items; with unfinished_only what was begun and not
- * ended, without the schedule. Secrets of another cluster are left out.
+ * What is due at that time, at most limit items: unfinished ones (half of them, if the schedule is
+ * asked too), then fresh ones, then, in what is left, those that were due before up_since; each
+ * oldest first. Secrets of another cluster are left out.
  */
-extern int catalog_due(DueItem *items, int limit, bool unfinished_only);
-/* Milliseconds until something is due, 0 if it is already; -1: nothing is scheduled. */
-extern int64 catalog_next_due_ms(void);
+extern int
+catalog_due(DueItem *items, int limit, TimestampTz now, DueKinds kinds, TimestampTz up_since);
+/* When something is due that is not so yet; DT_NOEND: nothing is scheduled. */
+extern TimestampTz catalog_next_due(TimestampTz now);
 
 /* --- roles --- */
 

@@ -3,8 +3,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -14,75 +12,22 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog_read.h"
+#include "catalog_scan.h"
 #include "commands/extension.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-
-enum
-{
-	SECRET_ID = 1,
-	SECRET_NAME,
-	SECRET_TARGET,
-	SECRET_USERNAME,
-	SECRET_ROLE_OID,
-	SECRET_SYSTEM_IDENTIFIER,
-	SECRET_POLICY = 8,
-	SECRET_ENABLED,
-	SECRET_COLUMN_COUNT = 14,
-	VERSION_ID = 1,
-	VERSION_SECRET_ID,
-	VERSION_STAGE,
-	VERSION_KEY_ID,
-	VERSION_SEALED,
-	GRANT_SECRET_ID = 1,
-	GRANT_ROLE_OID,
-	GRANT_PRIVILEGE,
-	TARGET_NAME = 1,
-	TARGET_HOST = 3,
-	TARGET_PORT,
-	TARGET_DBNAME,
-	TARGET_SSLMODE,
-	DATA_KEY_ID = 1,
-	DATA_KEY_MASTER_KEY_ID,
-	DATA_KEY_WRAPPED,
-	DATA_KEY_CHECK_VALUE,
-	ROTATION_ID = 1,
-	HOME_SINGLETON = 1,
-	HOME_DATABASE_OID
-};
 
 static const char *const our_tables[] = {
 	"policy",	"store",		  "target",		  "secret", "data_key",		 "version",
 	"rotation", "saved_verifier", "access_grant", "audit",	"audit_default", "statistics_reset",
 	"home",
 };
-
-/* A scan of one table by one index, at the newest snapshot. */
-typedef struct TableScan
-{
-	Relation relation;
-	Snapshot snapshot;
-	SysScanDesc scan;
-} TableScan;
-
-/*
- * Tables and indexes by oid, so that a read need not look their names up again. Any change of a
- * relation, also the drop of ours, makes us do so.
- */
-typedef struct KnownRelation
-{
-	const char *name;
-	Oid oid;
-	uint64 generation; /* of the look-up */
-} KnownRelation;
 
 static KnownRelation access_grant_known = {.name = "access_grant"};
 static KnownRelation access_grant_pkey_known = {.name = "access_grant_pkey"};
@@ -100,111 +45,6 @@ static KnownRelation target_pkey_known = {.name = "target_pkey"};
 static KnownRelation version_known = {.name = "version"};
 static KnownRelation version_key_known = {.name = "version_key"};
 static KnownRelation version_stage_known = {.name = "version_stage"};
-
-static uint64 generation; /* grows with every change; 0: nobody tells us of them yet */
-
-static void
-relation_changed(Datum arg, Oid relation)
-{
-	generation++;
-}
-
-static void
-watch_relations(void)
-{
-	if (generation > 0)
-		return;
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	generation = 1;
-}
-
-static Oid
-our_relation(KnownRelation *known)
-{
-	uint64 before = generation;
-
-	if (known->generation == before && before > 0)
-		return known->oid;
-	watch_relations();
-	before = generation;
-	/* Another version's tables may have other columns. */
-	catalog_require_version();
-	known->oid = get_relname_relid(known->name, get_namespace_oid("rotor", false));
-	if (!OidIsValid(known->oid))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-						errmsg("relation rotor.%s does not exist", known->name)));
-	known->generation = before;
-	return known->oid;
-}
-
-static Snapshot common_snapshot; /* of catalog_read_begin(); NULL: each scan takes its own */
-
-void
-catalog_read_begin(void)
-{
-	common_snapshot = RegisterSnapshot(GetLatestSnapshot());
-}
-
-void
-catalog_read_end(void)
-{
-	if (common_snapshot != NULL)
-		UnregisterSnapshot(common_snapshot);
-	common_snapshot = NULL;
-}
-
-static void
-scan_begin(TableScan *scan, KnownRelation *table, KnownRelation *index, ScanKey keys, int count)
-{
-	scan->relation = table_open(our_relation(table), AccessShareLock);
-	scan->snapshot = RegisterSnapshot(common_snapshot ? common_snapshot : GetLatestSnapshot());
-	scan->scan =
-		systable_beginscan(scan->relation, our_relation(index), true, scan->snapshot, count, keys);
-}
-
-static HeapTuple
-scan_next(TableScan *scan)
-{
-	return systable_getnext(scan->scan);
-}
-
-static void
-scan_end(TableScan *scan)
-{
-	systable_endscan(scan->scan);
-	UnregisterSnapshot(scan->snapshot);
-	table_close(scan->relation, AccessShareLock);
-}
-
-static Datum
-column(const TableScan *scan, HeapTuple tuple, int number, bool *null)
-{
-	return heap_getattr(tuple, number, RelationGetDescr(scan->relation), null);
-}
-
-static Datum
-required(const TableScan *scan, HeapTuple tuple, int number)
-{
-	bool null;
-	Datum value = column(scan, tuple, number, &null);
-
-	if (null)
-		elog(ERROR, "unexpected null in column %d of %s", number,
-			 RelationGetRelationName(scan->relation));
-	return value;
-}
-
-/* Copies a text column; a null becomes the empty string. */
-static void
-copy_text(const TableScan *scan, HeapTuple tuple, int number, char *out, size_t size)
-{
-	bool null;
-	Datum value = column(scan, tuple, number, &null);
-
-	out[0] = '\0';
-	if (!null)
-		text_to_cstring_buffer(DatumGetTextPP(value), out, size);
-}
 
 static void
 fill_secret(const TableScan *scan, HeapTuple tuple, Secret *secret)
@@ -246,7 +86,7 @@ catalog_find_secret(const char *name, Secret *secret, char target[SECRET_NAME_SI
 	{
 		fill_secret(&scan, tuple, secret);
 		if (target != NULL)
-			copy_text(&scan, tuple, SECRET_TARGET, target, SECRET_NAME_SIZE);
+			scan_text(&scan, tuple, SECRET_TARGET, target, SECRET_NAME_SIZE);
 	}
 	scan_end(&scan);
 	return HeapTupleIsValid(tuple);
@@ -284,10 +124,10 @@ catalog_has_grant(int64 secret_id, Oid caller, const char *privilege)
 	scan_begin(&scan, &access_grant_known, &access_grant_pkey_known, &key, 1);
 	while (!found && HeapTupleIsValid(tuple = scan_next(&scan)))
 	{
-		Oid grantee = DatumGetObjectId(required(&scan, tuple, GRANT_ROLE_OID));
+		Oid grantee = DatumGetObjectId(scan_required(&scan, tuple, GRANT_ROLE_OID));
 		char granted[16];
 
-		copy_text(&scan, tuple, GRANT_PRIVILEGE, granted, sizeof(granted));
+		scan_text(&scan, tuple, GRANT_PRIVILEGE, granted, sizeof(granted));
 		found = (strcmp(granted, privilege) == 0 || strcmp(granted, "manage") == 0) &&
 				has_privs_of_role(caller, grantee);
 	}
@@ -310,9 +150,9 @@ catalog_find_version(int64 secret_id, const char *stage, pg_uuid_t *version, Sea
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
 	{
-		*version = *DatumGetUUIDP(required(&scan, tuple, VERSION_ID));
-		value->key_id = *DatumGetUUIDP(required(&scan, tuple, VERSION_KEY_ID));
-		value->sealed = DatumGetByteaPCopy(required(&scan, tuple, VERSION_SEALED));
+		*version = *DatumGetUUIDP(scan_required(&scan, tuple, VERSION_ID));
+		value->key_id = *DatumGetUUIDP(scan_required(&scan, tuple, VERSION_KEY_ID));
+		value->sealed = DatumGetByteaPCopy(scan_required(&scan, tuple, VERSION_SEALED));
 	}
 	scan_end(&scan);
 	return HeapTupleIsValid(tuple);
@@ -328,7 +168,7 @@ catalog_lock_rotation(const pg_uuid_t *id)
 	TM_FailureData failure;
 
 	ScanKeyInit(&key, ROTATION_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	LockRelationOid(our_relation(&rotation_known), RowShareLock);
+	LockRelationOid(scan_relation(&rotation_known), RowShareLock);
 	scan_begin(&scan, &rotation_known, &rotation_pkey_known, &key, 1);
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
@@ -356,12 +196,12 @@ read_target(const char *name, TargetAddress *address)
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
 	{
-		Datum port = column(&scan, tuple, TARGET_PORT, &null);
+		Datum port = scan_column(&scan, tuple, TARGET_PORT, &null);
 
 		address->port = null ? 0 : DatumGetInt32(port);
-		copy_text(&scan, tuple, TARGET_HOST, address->host, sizeof(address->host));
-		copy_text(&scan, tuple, TARGET_DBNAME, address->dbname, sizeof(address->dbname));
-		copy_text(&scan, tuple, TARGET_SSLMODE, address->sslmode, sizeof(address->sslmode));
+		scan_text(&scan, tuple, TARGET_HOST, address->host, sizeof(address->host));
+		scan_text(&scan, tuple, TARGET_DBNAME, address->dbname, sizeof(address->dbname));
+		scan_text(&scan, tuple, TARGET_SSLMODE, address->sslmode, sizeof(address->sslmode));
 	}
 	scan_end(&scan);
 	return HeapTupleIsValid(tuple);
@@ -376,8 +216,7 @@ catalog_find_target(const char *name, TargetAddress *address)
 	static uint64 cached_generation = 0;
 	uint64 before;
 
-	watch_relations();
-	before = generation;
+	before = scan_generation();
 	if (cached_generation != before || strcmp(cached_name, name) != 0)
 	{
 		cached_generation = 0;
@@ -406,10 +245,10 @@ catalog_find_data_key(const pg_uuid_t *id, DataKeyRow *row)
 	if (HeapTupleIsValid(tuple))
 	{
 		row->id = *id;
-		copy_text(&scan, tuple, DATA_KEY_MASTER_KEY_ID, row->master_key_id,
+		scan_text(&scan, tuple, DATA_KEY_MASTER_KEY_ID, row->master_key_id,
 				  sizeof(row->master_key_id));
-		row->wrapped = DatumGetByteaPCopy(required(&scan, tuple, DATA_KEY_WRAPPED));
-		row->check_value = DatumGetByteaPCopy(required(&scan, tuple, DATA_KEY_CHECK_VALUE));
+		row->wrapped = DatumGetByteaPCopy(scan_required(&scan, tuple, DATA_KEY_WRAPPED));
+		row->check_value = DatumGetByteaPCopy(scan_required(&scan, tuple, DATA_KEY_CHECK_VALUE));
 	}
 	scan_end(&scan);
 	return HeapTupleIsValid(tuple);
@@ -455,7 +294,7 @@ catalog_each_version_of_key(const pg_uuid_t *key_id, VisitVersion visit, void *a
 	scan_begin(&scan, &version_known, &version_key_known, &key, 1);
 	while (more && HeapTupleIsValid(tuple = scan_next(&scan)))
 	{
-		pg_uuid_t version = *DatumGetUUIDP(required(&scan, tuple, VERSION_ID));
+		pg_uuid_t version = *DatumGetUUIDP(scan_required(&scan, tuple, VERSION_ID));
 
 		more = visit(&version, arg);
 	}
@@ -475,7 +314,7 @@ is_home(void)
 	scan_begin(&scan, &home_known, &home_pkey_known, &key, 1);
 	tuple = scan_next(&scan);
 	here = HeapTupleIsValid(tuple) &&
-		   DatumGetObjectId(required(&scan, tuple, HOME_DATABASE_OID)) == MyDatabaseId;
+		   DatumGetObjectId(scan_required(&scan, tuple, HOME_DATABASE_OID)) == MyDatabaseId;
 	scan_end(&scan);
 	return here;
 }
@@ -543,8 +382,7 @@ catalog_require_version(void)
 	uint64 before;
 	char *version;
 
-	watch_relations();
-	before = generation;
+	before = scan_generation();
 	if (verified == before)
 		return;
 	if (has_other_version(&version))
@@ -563,7 +401,7 @@ catalog_version_changed(void)
 
 	if (OidIsValid(home))
 		CacheInvalidateRelcacheByRelid(home);
-	generation++;
+	scan_forget();
 }
 
 CatalogState
@@ -572,8 +410,7 @@ catalog_state(char **version)
 	static uint64 verified = 0; /* generation; 0: never */
 	uint64 before;
 
-	watch_relations();
-	before = generation;
+	before = scan_generation();
 	if (verified == before)
 		return CATALOG_OURS;
 	/* Older tables may lack what we look for, so the version comes first. */

@@ -3,10 +3,10 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_run.h"
+#include "clock.h"
 #include "compat.h"
 #include "utils/builtins.h"
 
@@ -15,11 +15,11 @@
 static Statement load_rotation = {
 	"SELECT secret_id, version_id, trigger, strategy, step, status, attempt, terminate_sessions, "
 	"reason, requested_by, session_user_name, host(client_addr), started_at, note, "
-	"coalesce(next_attempt_at <= clock_timestamp(), false), dead_letter, outcome, error_code, "
+	"coalesce(next_attempt_at <= $2, false), dead_letter, outcome, error_code, "
 	"error_message "
 	"FROM rotor.rotation WHERE id = $1 FOR UPDATE",
-	1,
-	{UUIDOID},
+	2,
+	{UUIDOID, TIMESTAMPTZOID},
 	NULL};
 static Statement active_rotation = {
 	"SELECT id FROM rotor.rotation WHERE secret_id = $1 AND status IN " ACTIVE, 1, {INT8OID}, NULL};
@@ -29,7 +29,7 @@ static Statement save_rotation = {
 	"terminate_sessions, requested_by, session_user_name, client_addr, started_at, finished_at, "
 	"create_ms, set_ms, test_ms, finish_ms) "
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
-	"CASE WHEN $7 IN " ACTIVE " THEN clock_timestamp() + $9 * interval '1 ms' END, "
+	"CASE WHEN $7 IN " ACTIVE " THEN $9 END, "
 	"$10, $11, $12, $13, $14, $15, $16, $17, $18, $19::inet, $20, "
 	"CASE WHEN $7 NOT IN " ACTIVE " THEN clock_timestamp() END, $21, $22, $23, $24) "
 	"ON CONFLICT (id) DO UPDATE SET version_id = excluded.version_id, step = excluded.step, "
@@ -44,9 +44,14 @@ static Statement save_rotation = {
 	"test_ms = coalesce(excluded.test_ms, r.test_ms), "
 	"finish_ms = coalesce(excluded.finish_ms, r.finish_ms)",
 	24,
-	{UUIDOID, INT8OID, UUIDOID, TEXTOID,		TEXTOID,   TEXTOID,	  TEXTOID,	 INT4OID,
-	 INT8OID, BOOLOID, TEXTOID, TEXTOID,		TEXTOID,   TEXTOID,	  TEXTOID,	 BOOLOID,
-	 TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID},
+	{UUIDOID,		 INT8OID, UUIDOID, TEXTOID,		   TEXTOID,	  TEXTOID,	 TEXTOID,	INT4OID,
+	 TIMESTAMPTZOID, BOOLOID, TEXTOID, TEXTOID,		   TEXTOID,	  TEXTOID,	 TEXTOID,	BOOLOID,
+	 TEXTOID,		 TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID},
+	NULL};
+static Statement postpone_rotation = {
+	"UPDATE rotor.rotation SET next_attempt_at = $2 WHERE id = $1 AND status IN " ACTIVE,
+	2,
+	{UUIDOID, TIMESTAMPTZOID},
 	NULL};
 static Statement settle_dead_letters = {
 	"WITH settled AS (UPDATE rotor.rotation SET dead_letter = false "
@@ -68,31 +73,6 @@ static Statement load_verifier = {
 	NULL};
 static Statement drop_verifier = {
 	"DELETE FROM rotor.saved_verifier WHERE rotation_id = $1", 1, {UUIDOID}, NULL};
-static Statement due = {
-	"SELECT d.secret_id, d.role_oid FROM ("
-	"(SELECT s.id AS secret_id, s.role_oid, r.next_attempt_at AS at FROM rotor.rotation r "
-	"JOIN rotor.secret s ON s.id = r.secret_id WHERE r.status IN " ACTIVE
-	" AND r.next_attempt_at <= clock_timestamp() AND s.system_identifier = $2 ORDER BY r.next_attempt_at LIMIT $1) UNION ALL "
-	"(SELECT s.id, s.role_oid, s.next_rotation FROM rotor.secret s WHERE NOT $3 AND s.enabled "
-	"AND s.system_identifier = $2 "
-	"AND s.deleted_at IS NULL AND s.next_rotation <= clock_timestamp() AND NOT EXISTS "
-	"(SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND r.status IN " ACTIVE ") "
-	"ORDER BY s.next_rotation LIMIT $1)) d ORDER BY d.at LIMIT $1",
-	3,
-	{INT8OID, INT8OID, BOOLOID},
-	NULL};
-/* A secret that is due waits for its rotation's next attempt, if it has one. */
-static Statement next_due = {
-	"SELECT (extract(epoch FROM least("
-	"(SELECT min(r.next_attempt_at) FROM rotor.rotation r JOIN rotor.secret s "
-	"ON s.id = r.secret_id WHERE r.status IN " ACTIVE " AND s.system_identifier = $1), "
-	"(SELECT s.next_rotation FROM rotor.secret s WHERE s.enabled AND s.deleted_at IS NULL "
-	"AND s.next_rotation IS NOT NULL AND s.system_identifier = $1 AND NOT EXISTS "
-	"(SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND r.status IN " ACTIVE ") "
-	"ORDER BY s.next_rotation LIMIT 1)) - clock_timestamp()) * 1000)::bigint",
-	1,
-	{INT8OID},
-	NULL};
 
 bool
 catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep)
@@ -103,6 +83,7 @@ catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep)
 	char word[16];
 
 	arg_uuid(&args, id);
+	arg(&args, TimestampTzGetDatum(clock_now()));
 	if (run(&load_rotation, &args) != 1)
 		return false;
 	memset(row, 0, sizeof(*row));
@@ -156,7 +137,7 @@ catalog_save_rotation(const RotationRow *row)
 	arg_text(&args, fsm_step_name(row->step));
 	arg_text(&args, fsm_status_name(row->status));
 	arg(&args, Int32GetDatum(row->attempt));
-	arg(&args, Int64GetDatum(row->delay_ms));
+	arg(&args, TimestampTzGetDatum(TimestampTzPlusMilliseconds(clock_now(), row->delay_ms)));
 	arg(&args, BoolGetDatum(row->dead_letter));
 	arg_text(&args, row->outcome);
 	arg_text(&args, row->error_code);
@@ -176,6 +157,16 @@ catalog_save_rotation(const RotationRow *row)
 	arg_positive(&args, row->step_ms[FSM_STEP_TEST]);
 	arg_positive(&args, row->step_ms[FSM_STEP_FINISH]);
 	run(&save_rotation, &args);
+}
+
+void
+catalog_postpone_rotation(const pg_uuid_t *id, TimestampTz next_attempt_at)
+{
+	Args args = {0};
+
+	arg_uuid(&args, id);
+	arg_time(&args, next_attempt_at);
+	run(&postpone_rotation, &args);
 }
 
 void
@@ -225,35 +216,4 @@ catalog_drop_verifier(const pg_uuid_t *rotation)
 
 	arg_uuid(&args, rotation);
 	run(&drop_verifier, &args);
-}
-
-int
-catalog_due(DueItem *items, int limit, bool unfinished_only)
-{
-	Args args = {0};
-	int count;
-
-	arg(&args, Int64GetDatum(limit));
-	arg(&args, Int64GetDatum((int64) GetSystemIdentifier()));
-	arg(&args, BoolGetDatum(unfinished_only));
-	count = (int) run(&due, &args);
-	for (int i = 0; i < count; i++)
-	{
-		items[i].secret_id = DatumGetInt64(result(i, 0, NULL));
-		items[i].role = DatumGetObjectId(result(i, 1, NULL));
-	}
-	return count;
-}
-
-int64
-catalog_next_due_ms(void)
-{
-	Args args = {0};
-	bool null;
-	Datum value;
-
-	arg(&args, Int64GetDatum((int64) GetSystemIdentifier()));
-	run(&next_due, &args);
-	value = result(0, 0, &null);
-	return null ? -1 : Max(DatumGetInt64(value), 0);
 }

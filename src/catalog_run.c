@@ -35,6 +35,15 @@ arg_text(Args *args, const char *value)
 }
 
 void
+arg_time(Args *args, TimestampTz value)
+{
+	if (TIMESTAMP_NOT_FINITE(value))
+		arg_null(args);
+	else
+		arg(args, TimestampTzGetDatum(value));
+}
+
+void
 arg_uuid(Args *args, const pg_uuid_t *value)
 {
 	if (value != NULL)

@@ -30,6 +30,8 @@ extern void arg(Args *args, Datum value);
 extern void arg_null(Args *args);
 /* NULL and the empty string both stand for SQL's null. */
 extern void arg_text(Args *args, const char *value);
+/* Infinity stands for SQL's null. */
+extern void arg_time(Args *args, TimestampTz value);
 /* NULL stands for SQL's null. */
 extern void arg_uuid(Args *args, const pg_uuid_t *value);
 /* A negative number stands for SQL's null. */

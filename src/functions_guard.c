@@ -16,11 +16,14 @@
 #include "executor/spi.h"
 #include "functions.h"
 #include "guc.h"
+#include "manage.h"
 #include "policy.h"
 #include "request.h"
 #include "retention.h"
+#include "schedule.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -69,6 +72,28 @@ has_forbidden_null(HeapTuple tuple, TupleDesc desc)
 	return false;
 }
 
+static Interval *
+interval_field(HeapTuple tuple, TupleDesc desc, const char *name)
+{
+	bool null;
+	Datum value = field(tuple, desc, name, &null);
+
+	return null ? NULL : DatumGetIntervalP(value);
+}
+
+/* What of the row says when to rotate. */
+static void
+read_schedule(HeapTuple tuple, TupleDesc desc, Policy *policy)
+{
+	strlcpy(policy->name, text_field(tuple, desc, "name"), sizeof(policy->name));
+	policy->rotation_interval = interval_field(tuple, desc, "rotation_interval");
+	policy->schedule = text_field(tuple, desc, "schedule");
+	policy->time_zone = text_field(tuple, desc, "time_zone");
+	policy->window_schedule = text_field(tuple, desc, "window_schedule");
+	policy->window_duration = interval_field(tuple, desc, "window_duration");
+	policy->jitter = interval_field(tuple, desc, "jitter");
+}
+
 static void
 check_policy_row(HeapTuple tuple, TupleDesc desc)
 {
@@ -95,6 +120,8 @@ check_policy_row(HeapTuple tuple, TupleDesc desc)
 	policy.spec.require_each_type = bool_field(tuple, desc, "require_each_type");
 	policy.verify_query = text_field(tuple, desc, "verify_query");
 	policy_check(&policy, strategy);
+	read_schedule(tuple, desc, &policy);
+	schedule_check(&policy);
 }
 
 /* {"table": ..., "old": ..., "new": ...} */
@@ -137,34 +164,36 @@ trigger_of(FunctionCallInfo fcinfo)
 	return (TriggerData *) fcinfo->context;
 }
 
-/* A new interval counts from each secret's last rotation; no interval: no schedule. */
-static void
-reschedule(HeapTuple old, HeapTuple new, TupleDesc desc)
-{
-	Oid types[] = {TEXTOID, INTERVALOID};
-	bool null;
-	bool name_null;
-	Datum interval = field(new, desc, "rotation_interval", &null);
-	Datum values[] = {field(old, desc, "name", &name_null), interval};
-	char nulls[] = {name_null ? 'n' : ' ', null ? 'n' : ' '};
-
-	(void) catalog_execute("UPDATE rotor.secret SET next_rotation = "
-						   "greatest(clock_timestamp() + $2 * 0, "
-						   "coalesce(last_rotation, created_at) + $2) WHERE policy = $1",
-						   2, types, values, nulls);
-}
-
+/* Is the column's value the same in both rows? */
 static bool
-interval_changed(HeapTuple old, HeapTuple new, TupleDesc desc)
+is_same(HeapTuple old, HeapTuple new, TupleDesc desc, const char *name)
 {
+	Form_pg_attribute column = TupleDescAttr(desc, SPI_fnumber(desc, name) - 1);
 	bool old_null;
 	bool new_null;
-	Datum old_interval = field(old, desc, "rotation_interval", &old_null);
-	Datum new_interval = field(new, desc, "rotation_interval", &new_null);
+	Datum old_value = field(old, desc, name, &old_null);
+	Datum new_value = field(new, desc, name, &new_null);
 
 	if (old_null || new_null)
-		return old_null != new_null;
-	return !DatumGetBool(DirectFunctionCall2(interval_eq, old_interval, new_interval));
+		return old_null == new_null;
+	return datum_image_eq(old_value, new_value, column->attbyval, column->attlen);
+}
+
+/* A schedule that was changed counts for every secret of the policy at once. */
+static void
+plan_anew_if_changed(HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	static const char *const columns[] = {"rotation_interval", "schedule",		  "time_zone",
+										  "window_schedule",   "window_duration", "jitter"};
+	Policy policy = {{0}};
+	bool same = true;
+
+	for (size_t i = 0; i < lengthof(columns); i++)
+		same &= is_same(old, new, desc, columns[i]);
+	if (same)
+		return;
+	read_schedule(new, desc, &policy);
+	manage_plan_anew(text_field(old, desc, "name"), &policy);
 }
 
 /* What a user writes is the user's own, and travels in dumps; an update script writes ours. */
@@ -239,8 +268,8 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	/* Sessions remember a target, see catalog_find_target(). */
 	CacheInvalidateRelcache(trigger->tg_relation);
 	access_enter(&scope);
-	if (new != NULL && old != NULL &&is_policy &&interval_changed(old, new, desc))
-		reschedule(old, new, desc);
+	if (new != NULL && old != NULL &&is_policy)
+		plan_anew_if_changed(old, new, desc);
 	if (new != NULL)
 		new = not_builtin(new, desc);
 	if (restored)

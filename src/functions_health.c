@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "catalog_read.h"
 #include "commands/dbcommands.h"
+#include "clock.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -260,7 +261,8 @@ static void
 check_rotations(const Findings *findings)
 {
 	check_count(findings, "overdue", "warning",
-				"SELECT count(*) FROM rotor.upcoming WHERE due_at < now() - interval '1 minute'",
+				"SELECT count(*) FROM rotor.upcoming WHERE due_at < " CLOCK_SQL
+				" - interval '1 minute'",
 				"rotations overdue by more than a minute",
 				"See rotor.upcoming; is a worker running, or rotor.run_due() being called?");
 	check_count(findings, "dead_letters", "error", "SELECT count(*) FROM rotor.dead_letter",

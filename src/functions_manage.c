@@ -8,13 +8,16 @@
 #include "catalog/catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_read.h"
+#include "clock.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "functions.h"
 #include "guc.h"
 #include "manage.h"
 #include "reconcile.h"
+#include "schedule.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 ROTOR_FUNCTION(rotor_manage);
 ROTOR_FUNCTION(rotor_unmanage);
@@ -40,16 +43,20 @@ change_secret(const char *sql, int64 id)
 static void
 change_policy(const Secret *secret, const char *policy, const Actor *actor)
 {
-	Oid types[] = {INT8OID, TEXTOID};
-	Datum values[] = {Int64GetDatum(secret->id), CStringGetTextDatum(policy)};
+	Oid types[] = {INT8OID, TEXTOID, TIMESTAMPTZOID};
+	Datum values[] = {Int64GetDatum(secret->id), CStringGetTextDatum(policy), (Datum) 0};
+	char nulls[] = "   ";
+	Policy plan;
+	TimestampTz next;
 
-	manage_require_policy(policy);
+	manage_load_policy(policy, &plan);
 	if (strcmp(secret->policy, policy) == 0)
 		return;
-	(void) catalog_execute("UPDATE rotor.secret s SET policy = p.name, next_rotation = "
-						   "clock_timestamp() + p.rotation_interval FROM rotor.policy p "
-						   "WHERE s.id = $1 AND p.name = $2",
-						   2, types, values, NULL);
+	next = schedule_next(&plan, clock_now());
+	values[2] = TimestampTzGetDatum(next);
+	nulls[2] = TIMESTAMP_IS_NOEND(next) ? 'n' : ' ';
+	(void) catalog_execute("UPDATE rotor.secret SET policy = $2, next_rotation = $3 WHERE id = $1",
+						   3, types, values, nulls);
 	catalog_audit_event(actor, "policy_assigned", secret->name,
 						manage_detail(policy, secret->username));
 }
@@ -263,13 +270,15 @@ rotor_enable(PG_FUNCTION_ARGS)
 {
 	Actor actor;
 	Secret secret;
+	SecretPlan plan;
 	AccessScope scope;
 
 	enter_managed(fcinfo, "enable", &actor, &secret, &scope);
-	change_secret("UPDATE rotor.secret s SET enabled = true, next_rotation = "
-				  "coalesce(s.next_rotation, clock_timestamp() + p.rotation_interval) "
-				  "FROM rotor.policy p WHERE p.name = s.policy AND s.id = $1",
-				  secret.id);
+	change_secret("UPDATE rotor.secret SET enabled = true WHERE id = $1", secret.id);
+	if (catalog_load_plan(secret.id, &plan, CurrentMemoryContext) &&
+		TIMESTAMP_IS_NOEND(plan.next_rotation))
+		(void) catalog_plan_secret(secret.id, plan.policy.name, NULL, DT_NOBEGIN,
+								   schedule_next(&plan.policy, clock_now()));
 	PG_RETURN_DATUM(finish_managed(&secret, "enabled", &actor, &scope));
 }
 

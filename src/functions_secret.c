@@ -248,7 +248,9 @@ rotor_describe(PG_FUNCTION_ARGS)
 	result = catalog_datum(
 		"SELECT jsonb_build_object('secret', s.name, 'username', coalesce(a.rolname, s.username), "
 		"'target', s.target, 'store', s.store, 'policy', s.policy, 'enabled', s.enabled, "
-		"'rotation_interval', p.rotation_interval, 'next_rotation', s.next_rotation, "
+		"'rotation_interval', p.rotation_interval, 'schedule', p.schedule, 'time_zone', p.time_zone, "
+		"'window_schedule', p.window_schedule, 'window_duration', p.window_duration, "
+		"'jitter', p.jitter, 'next_rotation', s.next_rotation, "
 		"'last_rotation', s.last_rotation, 'created_at', s.created_at, 'created_by', s.created_by, "
 		"'versions', coalesce((SELECT jsonb_agg(jsonb_build_object('version_id', v.id, 'stages', "
 		"CASE WHEN v.stage IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(v.stage) END, "

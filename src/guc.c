@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "guc.h"
 #include "postmaster/postmaster.h"
@@ -26,7 +27,9 @@ int rotor_audit_retention;
 int rotor_maintenance_interval;
 int rotor_recovery_window;
 bool rotor_dump_values;
+int rotor_catch_up_rate;
 int rotor_log_format;
+static char *test_clock; /* clock.c has what it says */
 
 static const struct config_enum_entry audit_reads_options[] = {
 	{"log", AUDIT_READS_LOG, false},
@@ -65,6 +68,10 @@ guc_define(void)
 							"Months that lie wholly before that are purged. 0: for ever.",
 							&rotor_audit_retention, 400 * SECS_PER_DAY, 0, INT_MAX, PGC_SIGHUP,
 							GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("rotor.catch_up_rate", "Missed rotations begun in a minute.",
+							"What was due while rotor was down is spread over time, over all "
+							"workers together. 0: no limit.",
+							&rotor_catch_up_rate, 600, 0, 600000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("rotor.connect_timeout", "Longest time for a verification login.",
 							"From the first packet to the answer of the verification query.",
 							&rotor_connect_timeout, 5000, 100, 600000, PGC_SIGHUP, GUC_UNIT_MS,
@@ -107,6 +114,10 @@ guc_define(void)
 							"purged.",
 							&rotor_recovery_window, 7 * SECS_PER_DAY, 0, INT_MAX, PGC_SIGHUP,
 							GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable("rotor.test_clock", "The time that schedules go by, for tests.",
+							   "It stands still until it is set anew. Empty: the system's clock.",
+							   &test_clock, "", PGC_SIGHUP, GUC_NOT_IN_SAMPLE, clock_check_setting,
+							   clock_assign_setting, NULL);
 	DefineCustomStringVariable("rotor.verify_host", "Where the verification login goes.",
 							   "A host, an address or a socket folder of this server. Empty: "
 							   "loopback, else the socket, as pg_hba.conf asks for a password.",

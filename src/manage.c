@@ -5,20 +5,26 @@
 
 #include "access/xlog.h"
 #include "catalog.h"
+#include "catalog/pg_type.h"
 #include "catalog_read.h"
+#include "clock.h"
 #include "compat.h"
+#include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "manage.h"
+#include "schedule.h"
 #include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/json.h"
+#include "utils/timestamp.h"
 
 void
-manage_require_policy(const char *name)
+manage_load_policy(const char *name, Policy *policy)
 {
-	Policy policy;
 	bool uncommitted;
 
-	if (!catalog_load_policy(name, &policy, &uncommitted, CurrentMemoryContext))
+	if (!catalog_load_policy(name, policy, &uncommitted, CurrentMemoryContext))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("policy \"%s\" does not exist", name),
 				 errhint("rotor.policy lists the policies; a superuser can insert one.")));
@@ -59,20 +65,85 @@ manage_role(const char *name, Oid role, const char *policy, const char *store, c
 {
 	int characters = pg_mbstrlen(name);
 	Secret made = {0};
+	Policy plan;
 
 	if (characters < 1 || characters > 128)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a secret's name has 1 to 128 characters, this one has %d", characters)));
-	manage_require_policy(policy);
+	manage_load_policy(policy, &plan);
 	manage_require_store_and_target(store, target);
 	strlcpy(made.name, name, sizeof(made.name));
 	strlcpy(made.username, GetUserNameFromId(role, false), sizeof(made.username));
 	strlcpy(made.policy, policy, sizeof(made.policy));
 	made.role = role;
 	made.system_identifier = GetSystemIdentifier();
-	catalog_insert_secret(&made, store, target, actor);
+	catalog_insert_secret(&made, store, target, actor, schedule_next(&plan, clock_now()));
 	catalog_audit_event(actor, "managed", made.name, manage_detail(made.policy, made.username));
 	/* Last: name and policy may be parts of *secret. */
 	*secret = made;
+}
+
+/* Secrets that are planned anew in one statement. */
+#define PLAN_BATCH 1000
+
+/* Reads the next secrets of a policy, by id; returns how many. */
+static int
+read_batch(const char *policy, int64 after, Datum ids[], TimestampTz bases[])
+{
+	Oid types[] = {TEXTOID, INT8OID};
+	Datum values[] = {CStringGetTextDatum(policy), Int64GetDatum(after)};
+	int count = (int) catalog_execute(
+		"SELECT id, coalesce(last_rotation, created_at) FROM rotor.secret WHERE policy = $1 "
+		"AND id > $2 ORDER BY id LIMIT " CppAsString2(PLAN_BATCH),
+		2, types, values, NULL);
+	bool null;
+
+	for (int i = 0; i < count; i++)
+	{
+		HeapTuple tuple = SPI_tuptable->vals[i];
+
+		ids[i] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &null);
+		bases[i] = DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &null));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return count;
+}
+
+void
+manage_plan_anew(const char *name, const Policy *policy)
+{
+	Oid types[] = {INT8ARRAYOID, TIMESTAMPTZARRAYOID};
+	Datum *ids = palloc(PLAN_BATCH * sizeof(Datum));
+	TimestampTz *bases = palloc(PLAN_BATCH * sizeof(TimestampTz));
+	Datum *times = palloc(PLAN_BATCH * sizeof(Datum));
+	bool *nulls = palloc(PLAN_BATCH * sizeof(bool));
+	TimestampTz now = clock_now();
+	int64 last = 0;
+	int count;
+
+	while ((count = read_batch(name, last, ids, bases)) > 0)
+	{
+		Datum arrays[2];
+		int lower = 1;
+
+		for (int i = 0; i < count; i++)
+		{
+			TimestampTz next = schedule_anew(policy, bases[i], now);
+
+			times[i] = TimestampTzGetDatum(next);
+			nulls[i] = TIMESTAMP_IS_NOEND(next);
+		}
+		last = DatumGetInt64(ids[count - 1]);
+		arrays[0] = PointerGetDatum(
+			construct_array(ids, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+		arrays[1] = PointerGetDatum(construct_md_array(times, nulls, 1, &count, &lower,
+													   TIMESTAMPTZOID, sizeof(TimestampTz),
+													   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+		(void) catalog_execute("UPDATE rotor.secret s SET next_rotation = n.at "
+							   "FROM unnest($1, $2) n (id, at) WHERE s.id = n.id",
+							   2, types, arrays, NULL);
+		pfree(DatumGetPointer(arrays[0]));
+		pfree(DatumGetPointer(arrays[1]));
+	}
 }

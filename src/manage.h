@@ -15,9 +15,14 @@
 extern void manage_role(const char *name, Oid role, const char *policy, const char *store,
 						const char *target, const Actor *actor, Secret *secret);
 
-/* Raises 42704 if there is no such policy; no such store or target. */
-extern void manage_require_policy(const char *name);
+/* Raises 42704 if there is no such store or target. */
 extern void manage_require_store_and_target(const char *store, const char *target);
+
+/* Loads the policy; 42704 if there is no such policy. */
+extern void manage_load_policy(const char *name, Policy *policy);
+
+/* Plans the next rotation of all secrets of that policy, which is about to become *policy. */
+extern void manage_plan_anew(const char *name, const Policy *policy);
 
 /* What an audit row says of it: {"policy": ..., "role": ...}; palloc'd. */
 extern char *manage_detail(const char *policy, const char *username);

@@ -35,6 +35,7 @@ typedef struct SharedState
 	pg_atomic_uint64 leave_until;		   /* TimestampTz */
 	pg_atomic_uint32 workers[MAX_WORKERS]; /* PGPROC number + 1; 0: none */
 	pg_atomic_uint32 wake_ups;			   /* how often workers were woken; wraps around */
+	CatchUp catch_up;
 	Request slots[SLOT_COUNT];
 } SharedState;
 
@@ -82,6 +83,7 @@ attach_shared_memory(void)
 	{
 		pg_atomic_init_u64(&shared->leave_until, 0);
 		pg_atomic_init_u32(&shared->wake_ups, 0);
+		catch_up_init(&shared->catch_up);
 		for (int i = 0; i < MAX_WORKERS; i++)
 			pg_atomic_init_u32(&shared->workers[i], 0);
 		for (int i = 0; i < SLOT_COUNT; i++)
@@ -147,6 +149,13 @@ request_register_worker(void)
 			my_worker_index = i;
 	}
 	before_shmem_exit(unregister_worker, (Datum) 0);
+	catch_up_begin(&shared->catch_up);
+}
+
+CatchUp *
+request_catch_up(void)
+{
+	return shared != NULL ? &shared->catch_up : NULL;
 }
 
 int
@@ -203,6 +212,25 @@ request_should_leave(void)
 		   (TimestampTz) pg_atomic_read_u64(&shared->leave_until) > GetCurrentTimestamp();
 }
 
+/* Does this slot hold a request that waits for one of us? */
+static bool
+is_waiting(Request *request)
+{
+	return pg_atomic_read_u32(&request->state) == REQUEST_WAITING &&
+		   request->database == MyDatabaseId;
+}
+
+bool
+request_is_waiting(void)
+{
+	for (int i = 0; shared != NULL && i < SLOT_COUNT; i++)
+	{
+		if (is_waiting(&shared->slots[i]))
+			return true;
+	}
+	return false;
+}
+
 Request *
 request_take(void)
 {
@@ -210,8 +238,7 @@ request_take(void)
 	{
 		Request *request = &shared->slots[i];
 
-		if (pg_atomic_read_u32(&request->state) == REQUEST_WAITING &&
-			request->database == MyDatabaseId && move(request, REQUEST_WAITING, REQUEST_TAKEN))
+		if (is_waiting(request) && move(request, REQUEST_WAITING, REQUEST_TAKEN))
 			return request;
 	}
 	return NULL;

@@ -14,6 +14,7 @@
 
 #include "port/atomics.h"
 
+#include "catch_up.h"
 #include "rotation.h"
 
 typedef enum RequestState
@@ -67,6 +68,9 @@ extern void request_submit(RequestKind kind, const RotationOrder *order, Request
 /* A waiting request for this database, now ours; NULL if there is none. */
 extern Request *request_take(void);
 
+/* Is one waiting? */
+extern bool request_is_waiting(void);
+
 /* The request in a dynamic segment, now ours. */
 extern Request *request_attach(uint32 handle);
 
@@ -76,6 +80,9 @@ extern void request_finish(Request *request);
 /* This worker is there, until its process ends. */
 extern void request_register_worker(void);
 extern int request_worker_count(void);
+
+/* The pace of what was missed, common to the preloaded workers; NULL when not preloaded. */
+extern CatchUp *request_catch_up(void);
 
 /* Wakes the preloaded workers; safe after a commit. No-op when not preloaded. */
 extern void request_wake_workers(void);

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "catalog_read.h"
+#include "clock.h"
 #include "compat.h"
 #include "guc.h"
 #include "manage.h"
@@ -16,6 +17,7 @@
 #include "role.h"
 #include "rotation.h"
 #include "rotation_job.h"
+#include "schedule.h"
 #include "transaction.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -210,6 +212,27 @@ recall_failure(Job *job)
 					NULL);
 }
 
+/*
+ * True if what is asked for by the schedule, and has changed nothing of the role yet, finds its
+ * window closed; then it waits until one opens.
+ */
+static bool
+waits_for_window(Job *job)
+{
+	TimestampTz then;
+
+	if (job->exists && (strcmp(job->row.trigger, "schedule") != 0 ||
+						(job->row.step != FSM_STEP_CREATE && job->row.step != FSM_STEP_SET)))
+		return false;
+	if (schedule_may_begin(&job->policy, clock_now(), &then))
+		return false;
+	if (job->exists)
+		catalog_postpone_rotation(&job->row.id, then);
+	else
+		catalog_postpone_secret(job->secret.id, then);
+	return true;
+}
+
 /* Locks the role and finds out where to begin. */
 static void
 prepare(Job *job, void *arg)
@@ -250,6 +273,11 @@ prepare(Job *job, void *arg)
 	}
 	if (order->scheduled && !(job->exists ? job->row.due : job->secret.due))
 		return;
+	if (order->scheduled && waits_for_window(job))
+	{
+		job->answer->postponed = true;
+		return;
+	}
 	job->answer->ran = true;
 	job->answer->resumed = job->exists;
 	if (job->exists)

@@ -41,6 +41,7 @@ typedef struct RotationOrder
 typedef struct RotationAnswer
 {
 	bool ran;			/* false: somebody else is at it, nothing was due */
+	bool postponed;		/* a scheduled one, until a window opens */
 	bool started;		/* rotation is valid: there is a row */
 	bool resumed;		/* an earlier rotation was taken up */
 	bool unrecorded;	/* it failed, and not even that could be written: it is due at once */

@@ -4,12 +4,14 @@
  */
 #include "postgres.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "lib/stringinfo.h"
 #include "rotation_job.h"
 #include "schedule.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 static void
 append_field(StringInfo json, const char *key, const char *value)
@@ -81,6 +83,30 @@ note_outcome(Job *job, const FsmTransition *transition, FsmOutcome outcome)
 							   job->failure.detail));
 }
 
+/* Plans the secret's next rotation, by the policy that it has by now. */
+static void
+plan_next(Job *job, bool success)
+{
+	SecretPlan plan;
+	TimestampTz now = clock_now();
+	TimestampTz next;
+
+	do
+	{
+		if (!catalog_load_plan(job->row.secret_id, &plan, job->context))
+			return;
+		if (success)
+			/* From when the password was set: what falls due while it is proved is not left out. */
+			next = schedule_next(&plan.policy,
+								 now - Max(GetCurrentTimestamp() - Max(plan.set_at, 0), 0));
+		else if (plan.next_rotation <= now || strcmp(job->row.trigger, "schedule") == 0)
+			next = schedule_again(&plan.policy, now);
+		else
+			next = plan.next_rotation;
+	} while (!catalog_plan_secret(job->row.secret_id, plan.policy.name, job->secret.username,
+								  success ? now : DT_NOBEGIN, next));
+}
+
 void
 job_advance(Job *job, FsmOutcome outcome, double ms)
 {
@@ -105,6 +131,9 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 		job->row.step = transition->next;
 	job->row.status = transition->status;
 	job->row.dead_letter = transition->dead_letter;
+	/* One that goes on trying is not in the way of those that are due. */
+	if (transition->retry && strcmp(job->row.trigger, "schedule") == 0)
+		plan_next(job, false);
 	if (!fsm_is_over(transition->status))
 		return;
 	if (transition->status == FSM_STATUS_SUCCESS)
@@ -116,8 +145,7 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 		catalog_settle_dead_letters(job->row.secret_id);
 	}
 	if (!job->enrol)
-		catalog_schedule_secret(job->row.secret_id, job->secret.username,
-								transition->status == FSM_STATUS_SUCCESS);
+		plan_next(job, transition->status == FSM_STATUS_SUCCESS);
 }
 
 void

@@ -46,10 +46,15 @@ typedef struct Policy
 	char exclude[256];
 	bool immediate;
 	bool verifier_suffices;
-	char *verify_query;	   /* palloc'd; NULL: none */
-	char *verify_database; /* palloc'd; NULL: rotor's own */
-	int scram_iterations;  /* 0: the server's default */
-	Interval *rotation_interval;
+	char *verify_query;			 /* palloc'd; NULL: none */
+	char *verify_database;		 /* palloc'd; NULL: rotor's own */
+	int scram_iterations;		 /* 0: the server's default */
+	Interval *rotation_interval; /* palloc'd; NULL: none; also the next five */
+	char *schedule;				 /* cron */
+	char *time_zone;			 /* NULL: UTC */
+	char *window_schedule;		 /* NULL, with a duration: the schedule's own times */
+	Interval *window_duration;
+	Interval *jitter;
 	Interval *valid_until_margin; /* palloc'd; NULL: none */
 	bool terminate_sessions;
 	int max_attempts;

@@ -1,0 +1,164 @@
+/*
+ * catalog_due.c - catalog.h: what is due, read from the indexes secret_due and rotation_due in
+ * their order, and no further than needed: a look costs what it finds, however many secrets there
+ * are, and whatever statistics say of them.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog.h"
+#include "catalog_scan.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static KnownRelation secret_known = {.name = "secret"};
+static KnownRelation secret_pkey_known = {.name = "secret_pkey"};
+static KnownRelation secret_due_known = {.name = "secret_due"};
+static KnownRelation rotation_known = {.name = "rotation"};
+static KnownRelation rotation_due_known = {.name = "rotation_due"};
+static KnownRelation rotation_one_active_known = {.name = "rotation_one_active"};
+
+/* An unfinished rotation has its own time for what comes next. */
+static bool
+has_unfinished_rotation(int64 secret_id)
+{
+	TableScan scan;
+	ScanKeyData key;
+	bool found;
+
+	ScanKeyInit(&key, ROTATION_SECRET_ID, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(secret_id));
+	scan_begin(&scan, &rotation_known, &rotation_one_active_known, &key, 1);
+	found = HeapTupleIsValid(scan_next(&scan));
+	scan_end(&scan);
+	return found;
+}
+
+/* The role of a secret of this cluster; false if it is another's. */
+static bool
+find_role(int64 secret_id, Oid *role)
+{
+	TableScan scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	bool ours = false;
+
+	ScanKeyInit(&key, SECRET_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(secret_id));
+	scan_begin(&scan, &secret_known, &secret_pkey_known, &key, 1);
+	tuple = scan_next(&scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		ours = (uint64) DatumGetInt64(scan_required(&scan, tuple, SECRET_SYSTEM_IDENTIFIER)) ==
+			   GetSystemIdentifier();
+		*role = DatumGetObjectId(scan_required(&scan, tuple, SECRET_ROLE_OID));
+	}
+	scan_end(&scan);
+	return ours;
+}
+
+/* Visits the secrets to be rotated at from, up to until, in order of time; false ends it. */
+typedef bool (*VisitDue)(const DueItem *item, TimestampTz at, void *arg);
+
+static void
+each_scheduled(TimestampTz from, TimestampTz until, VisitDue visit, void *arg)
+{
+	TableScan scan;
+	ScanKeyData keys[3];
+	HeapTuple tuple;
+	bool more = true;
+
+	ScanKeyInit(&keys[0], SECRET_SYSTEM_IDENTIFIER, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum((int64) GetSystemIdentifier()));
+	ScanKeyInit(&keys[1], SECRET_NEXT_ROTATION, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
+				TimestampTzGetDatum(from));
+	ScanKeyInit(&keys[2], SECRET_NEXT_ROTATION, BTLessStrategyNumber, F_TIMESTAMPTZ_LT,
+				TimestampTzGetDatum(until));
+	scan_begin_ordered(&scan, &secret_known, &secret_due_known, keys, 3);
+	while (more && HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		DueItem item = {.secret_id = DatumGetInt64(scan_required(&scan, tuple, SECRET_ID)),
+						.role = DatumGetObjectId(scan_required(&scan, tuple, SECRET_ROLE_OID))};
+
+		if (!has_unfinished_rotation(item.secret_id))
+			more = visit(
+				&item, DatumGetTimestampTz(scan_required(&scan, tuple, SECRET_NEXT_ROTATION)), arg);
+	}
+	scan_end(&scan);
+}
+
+static void
+each_unfinished(VisitDue visit, void *arg)
+{
+	TableScan scan;
+	HeapTuple tuple;
+	bool more = true;
+
+	scan_begin_ordered(&scan, &rotation_known, &rotation_due_known, NULL, 0);
+	while (more && HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		DueItem item = {.secret_id =
+							DatumGetInt64(scan_required(&scan, tuple, ROTATION_SECRET_ID))};
+		bool null;
+		Datum at = scan_column(&scan, tuple, ROTATION_NEXT_ATTEMPT_AT, &null);
+
+		if (!null && find_role(item.secret_id, &item.role))
+			more = visit(&item, DatumGetTimestampTz(at), arg);
+	}
+	scan_end(&scan);
+}
+
+typedef struct Collection
+{
+	DueItem *items;
+	int count;
+	int limit;
+	TimestampTz now;
+	bool missed;
+} Collection;
+
+static bool
+collect(const DueItem *item, TimestampTz at, void *arg)
+{
+	Collection *found = arg;
+
+	if (at > found->now)
+		return false;
+	found->items[found->count] = *item;
+	found->items[found->count].missed = found->missed;
+	return ++found->count < found->limit;
+}
+
+int
+catalog_due(DueItem *items, int limit, TimestampTz now, DueKinds kinds, TimestampTz up_since)
+{
+	Collection found = {.items = items, .now = now};
+
+	/* However many were queued or go on failing, the schedule goes on too. */
+	found.limit = kinds >= DUE_FRESH ? limit / 2 : limit;
+	each_unfinished(collect, &found);
+	found.limit = limit;
+	if (kinds >= DUE_FRESH && found.count < limit)
+		each_scheduled(up_since, DT_NOEND, collect, &found);
+	found.missed = true;
+	if (kinds >= DUE_MISSED && found.count < limit)
+		each_scheduled(DT_NOBEGIN, up_since, collect, &found);
+	return found.count;
+}
+
+static bool
+take_first(const DueItem *item, TimestampTz at, void *arg)
+{
+	*(TimestampTz *) arg = at;
+	return false;
+}
+
+TimestampTz
+catalog_next_due(TimestampTz now)
+{
+	TimestampTz unfinished = DT_NOEND;
+	TimestampTz scheduled = DT_NOEND;
+
+	each_unfinished(take_first, &unfinished);
+	each_scheduled(now, DT_NOEND, take_first, &scheduled);
+	return Min(unfinished, scheduled);
+}

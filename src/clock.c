@@ -1,0 +1,58 @@
+/*
+ * clock.c - see clock.h.
+ */
+#include "postgres.h"
+
+#include "clock.h"
+#include "pgtime.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+static TimestampTz test_time; /* 0: none */
+
+TimestampTz
+clock_now(void)
+{
+	return test_time != 0 ? test_time : GetCurrentTimestamp();
+}
+
+/* Reads "2027-03-28 00:59:59+00": no setting of a session may change what it means. */
+static bool
+read_time(const char *text, TimestampTz *time)
+{
+	struct pg_tm tm = {0};
+	int end = 0;
+
+	if (sscanf(text, "%4d-%2d-%2d %2d:%2d:%2d+00%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+			   &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &end) != 6 ||
+		end == 0 || text[end] != '\0')
+		return false;
+	if (tm.tm_year < 1970 || tm.tm_mon < 1 || tm.tm_mon > MONTHS_PER_YEAR || tm.tm_mday < 1 ||
+		tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1] || tm.tm_hour < 0 ||
+		tm.tm_hour > 23 || tm.tm_min < 0 || tm.tm_min > 59 || tm.tm_sec < 0 || tm.tm_sec > 59)
+		return false;
+	return tm2timestamp(&tm, 0, NULL, time) == 0;
+}
+
+bool
+clock_check_setting(char **value, void **extra, GucSource source)
+{
+	TimestampTz *time;
+
+	if (*value == NULL || (*value)[0] == '\0')
+		return true;
+	time = malloc(sizeof(*time)); /* NOLINT: the GUC machinery frees it. */
+	if (time == NULL)
+		return false;
+	*extra = time;
+	if (read_time(*value, time))
+		return true;
+	GUC_check_errhint("Write a time as 2027-03-28 00:59:59+00, or nothing.");
+	return false;
+}
+
+void
+clock_assign_setting(const char *value, void *extra)
+{
+	test_time = extra != NULL ? *(TimestampTz *) extra : 0;
+}
