@@ -101,6 +101,7 @@ REGRESS = \
 	manage \
 	secret \
 	rotate \
+	schedule \
 	roles \
 	settings \
 	queue \
