@@ -324,6 +324,11 @@ run_step(Job *job, void *result)
 	instr_time start;
 
 	enrol(job);
+	if (!job_still_wanted(job))
+	{
+		*outcome = STEP_OVERTAKEN;
+		return;
+	}
 	if (job->row.step == FSM_STEP_TEST)
 		job_advance(job, job->test_outcome, job->test_ms);
 	if (job->row.step == FSM_STEP_UNDO && job->test_outcome != FSM_OUTCOME_OK)
@@ -337,8 +342,6 @@ run_step(Job *job, void *result)
 	{
 		INSTR_TIME_SET_CURRENT(start);
 		*outcome = step_functions[job->row.step](job);
-		if (*outcome == STEP_OVERTAKEN)
-			return;
 		job_advance(job, *outcome, ms_since(start));
 	}
 	job_save(job);

@@ -15,7 +15,7 @@
 /* Values that a password check may refuse before the rotation gives up. */
 #define MAX_REFUSED_VALUES 5
 
-/* A step returns this when somebody else ended its rotation, or went on with it, meanwhile. */
+/* What came of a step whose rotation somebody else ended, or went on with, meanwhile. */
 #define STEP_OVERTAKEN FSM_OUTCOME_COUNT
 
 typedef struct Job

@@ -146,8 +146,6 @@ step_create(Job *job)
 	SealedValue sealed;
 	bool made_file;
 
-	if (!job_still_wanted(job))
-		return STEP_OVERTAKEN;
 	if (!preflight(job, false, &state))
 		return FSM_OUTCOME_PERMANENT;
 	if (job->row.started_at == 0)
@@ -256,8 +254,6 @@ step_set(Job *job)
 	char verifier[SCRAM_VERIFIER_MAX];
 	RotorError err;
 
-	if (!job_still_wanted(job))
-		return STEP_OVERTAKEN;
 	ensure_value(job);
 	if (!scram_build_verifier(job->value.data, job->value.len,
 							  job->policy.scram_iterations ? job->policy.scram_iterations
