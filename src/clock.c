@@ -16,6 +16,12 @@ clock_now(void)
 	return test_time != 0 ? test_time : GetCurrentTimestamp();
 }
 
+TimestampTz
+clock_shown_at(TimestampTz recorded)
+{
+	return test_time != 0 ? test_time : recorded;
+}
+
 /* Reads "2027-03-28 00:59:59+00": no setting of a session may change what it means. */
 static bool
 read_time(const char *text, TimestampTz *time)

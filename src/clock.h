@@ -12,6 +12,9 @@
 
 extern TimestampTz clock_now(void);
 
+/* What it showed at a moment that was recorded: one that was set stands still. */
+extern TimestampTz clock_shown_at(TimestampTz recorded);
+
 /* The same in SQL, as sql/observe.sql has it: now() unless a test has set the clock. */
 #define CLOCK_SQL                                                                            \
 	"coalesce(nullif(pg_catalog.current_setting('rotor.test_clock', true), '')::pg_catalog." \

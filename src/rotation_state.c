@@ -11,7 +11,6 @@
 #include "schedule.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 static void
 append_field(StringInfo json, const char *key, const char *value)
@@ -97,8 +96,7 @@ plan_next(Job *job, bool success)
 			return;
 		if (success)
 			/* From when the password was set: what falls due while it is proved is not left out. */
-			next = schedule_next(&plan.policy,
-								 now - Max(GetCurrentTimestamp() - Max(plan.set_at, 0), 0));
+			next = schedule_next(&plan.policy, Min(clock_shown_at(plan.set_at), now));
 		else if (plan.next_rotation <= now || strcmp(job->row.trigger, "schedule") == 0)
 			next = schedule_again(&plan.policy, now);
 		else

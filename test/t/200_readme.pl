@@ -57,7 +57,7 @@ for my $block (map { @$_ } @blocks{@pages})
 {
 	$met{ $block->{first} }++;
 	# 220_operations.pl and 123_key_recovery.pl (keys.md) run those of their pages, or say why not.
-	my $is_page_of_commands = $block->{file} =~ m{^README\.md$|^docs/(?:keys|monitoring|operations)\.md$};
+	my $is_page_of_commands = $block->{file} =~ m{^README\.md$|^docs/(?:keys|monitoring|operations|scheduling)\.md$};
 	ok(exists $not_run{ $block->{first} } || (is_run($block) && $is_page_of_commands),
 		"$block->{file}:$block->{line}: the block ($block->{language}) is run, or there is a reason why not");
 }
@@ -140,7 +140,7 @@ for my $run ({ name => 'plain' }, { name => 'preloaded', preload => 1 })
 	append_to_file("$run->{folder}/bin/rotor-keys", "#!/bin/sh\nexec cat '$run->{folder}/etc/rotor/rotor.key'\n");
 	chmod 0700, "$run->{folder}/bin/rotor-keys";
 
-	run_block($node, $_, $run) for grep { is_run($_) } map { @{ $blocks{$_} } } 'README.md', 'docs/monitoring.md';
+	run_block($node, $_, $run) for grep { is_run($_) } map { @{ $blocks{$_} } } 'README.md', 'docs/monitoring.md', 'docs/scheduling.md';
 
 	# Where the reader is at the end of the page.
 	my $name = "$run->{name}: after the whole page";
