@@ -290,7 +290,7 @@ SCRIPT_ENV = $(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),:
 	REGRESS='$(strip $(REGRESS))' ISOLATION='$(strip $(ISOLATION))' TESTS='$(TESTS)' TAP='$(TAP)' ENVIRONMENTS='$(ENVIRONMENTS)' \
 	LISTS_FROM='$(origin REGRESS) $(origin ISOLATION)'
 
-.PHONY: help deps test test-only test-majors coverage fuzz sanitize demo bench sizes deb format check-format analyze
+.PHONY: help deps test test-only test-majors coverage fuzz model sanitize demo bench sizes deb format check-format analyze
 
 help: ## List these targets
 	@printf '%-16s%s\n' all 'Build the extension (the default)' \
@@ -302,10 +302,10 @@ help: ## List these targets
 		printf '%-16s%s\n' "$$target" "$$text"; done
 
 deps: ## Install the Debian packages that building and testing need
-	@$(SCRIPT_ENV) scripts/deps.sh build test analysis package
+	@$(SCRIPT_ENV) scripts/deps.sh build test analysis model package
 
 test: ## Install what is missing, build, run every test; TESTS="static unit ..." TAP="t/010_x.pl" REGRESS="..." choose
-	@$(SCRIPT_ENV) scripts/deps.sh build test analysis package
+	@$(SCRIPT_ENV) scripts/deps.sh build test analysis model package
 	+@$(SCRIPT_ENV) test/run
 
 test-only: ## As test, but install no packages
@@ -323,6 +323,10 @@ coverage: ## Install what is missing, run the tests on a build that counts, and 
 fuzz: ## Fuzz common/ with the corpus of test/fuzz, FUZZ_SECONDS=10 for each target; TARGETS="seal ..." chooses
 	@$(SCRIPT_ENV) scripts/deps.sh build test analysis
 	@$(MAKE) --no-print-directory -C test/fuzz run
+
+model: ## Install what is missing, and check the model of the protocol in docs/model with spin; VARIANTS="self guess" chooses
+	@$(SCRIPT_ENV) scripts/deps.sh model
+	@$(SCRIPT_ENV) scripts/model.sh $(VARIANTS)
 
 sanitize: ## Install what is missing, run the server's tests on a build under the address and undefined-behaviour sanitizers
 	@$(SCRIPT_ENV) scripts/deps.sh build test analysis

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that rotor needs and that are missing:
 #
-#   deps.sh PART...               parts are build, test, analysis, package, coverage, majors
+#   deps.sh PART...               parts are build, test, analysis, model, package, coverage, majors
 #   deps.sh --list MAJOR PART...  prints those that a Debian with nothing of that server needs, and installs none
 #
 # Nothing is done, and nothing downloaded, when all are there. A server package that is installed here makes no
@@ -55,6 +55,7 @@ wanted_packages() {
             analysis)
                 echo clang-14 clang-format-14 clang-tidy-14 cppcheck git libclang-rt-14-dev mandoc shellcheck valgrind
                 ;;
+            model) echo gcc spin ;;
             package)
                 echo debhelper lintian postgresql-server-dev-all
                 ;;
