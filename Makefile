@@ -53,6 +53,7 @@ OBJS = \
 	src/manage.o \
 	src/master_key.o \
 	src/master_key_file.o \
+	src/outside.o \
 	src/policy.o \
 	src/reconcile.o \
 	src/report.o \
@@ -67,7 +68,9 @@ OBJS = \
 	src/route.o \
 	src/schedule.o \
 	src/sealing.o \
+	src/statement.o \
 	src/transaction.o \
+	src/watch.o \
 	common/codec.o \
 	common/cron.o \
 	common/cron_zone.o \

@@ -85,6 +85,10 @@ CREATE TABLE rotor.policy (
         CONSTRAINT policy_rotation_retention_is_not_negative CHECK (rotation_retention >= interval '0')
         CONSTRAINT policy_rotation_retention_is_at_most_1000_years
         CHECK (rotation_retention <= interval '1000 years'),
+    outside_change      text NOT NULL DEFAULT 'warn'
+        CONSTRAINT policy_outside_change_is_allow_warn_or_refuse CHECK (outside_change IN ('allow', 'warn', 'refuse')),
+    on_drift            text NOT NULL DEFAULT 'report'
+        CONSTRAINT policy_on_drift_is_report_or_heal CHECK (on_drift IN ('report', 'heal')),
     builtin             boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE rotor.policy IS 'how a value is generated and when and how it is rotated; written by superusers only, every change is audited';
@@ -116,6 +120,8 @@ COMMENT ON COLUMN rotor.policy.backoff_max IS 'longest pause between attempts, a
 COMMENT ON COLUMN rotor.policy.description IS 'what it is for';
 COMMENT ON COLUMN rotor.policy.version_retention IS 'how long a version is kept after it was pending, current or previous for the last time; purge() removes it then';
 COMMENT ON COLUMN rotor.policy.rotation_retention IS 'how long a rotation is kept after its end; purge() removes it then';
+COMMENT ON COLUMN rotor.policy.outside_change IS 'what becomes of ALTER ROLE ... PASSWORD by anybody else, where rotor is preloaded: allow, warn, or refuse, for superusers too; audited each time';
+COMMENT ON COLUMN rotor.policy.on_drift IS 'what follows when the role has a password that rotor does not know: report, or heal by a rotation at once, if the secret is enabled';
 COMMENT ON COLUMN rotor.policy.builtin IS 'as rotor came with it; false once it was changed';
 
 INSERT INTO rotor.policy (name, description, builtin) VALUES
@@ -228,7 +234,8 @@ CREATE TABLE rotor.version (
     created_at  timestamptz NOT NULL DEFAULT now(),
     set_at      timestamptz,
     verified_at timestamptz,
-    retired_at  timestamptz
+    retired_at  timestamptz,
+    superseded_at timestamptz
 );
 CREATE UNIQUE INDEX version_stage ON rotor.version (secret_id, stage) WHERE stage IS NOT NULL;
 CREATE INDEX version_secret ON rotor.version (secret_id, created_at);
@@ -245,6 +252,7 @@ COMMENT ON COLUMN rotor.version.created_at IS 'when it was generated';
 COMMENT ON COLUMN rotor.version.set_at IS 'when the role was given it';
 COMMENT ON COLUMN rotor.version.verified_at IS 'when a login proved it';
 COMMENT ON COLUMN rotor.version.retired_at IS 'when it lost its last stage; null while it has one';
+COMMENT ON COLUMN rotor.version.superseded_at IS 'when rotor found that somebody else had given the role another password, while it was current; null: not';
 
 CREATE TABLE rotor.rotation (
     id                 uuid PRIMARY KEY,
@@ -400,14 +408,17 @@ INSERT INTO rotor.statistics_reset DEFAULT VALUES;
 CREATE TABLE rotor.home (
     singleton    boolean PRIMARY KEY DEFAULT true CONSTRAINT home_has_one_row CHECK (singleton),
     database_oid oid NOT NULL,
-    maintained_at timestamptz
+    maintained_at timestamptz,
+    timeline     int
 );
 COMMENT ON TABLE rotor.home IS 'the database the extension was created in: a copy of it (CREATE DATABASE ... TEMPLATE) rotates nothing';
 COMMENT ON COLUMN rotor.home.singleton IS 'there is one row';
 COMMENT ON COLUMN rotor.home.database_oid IS 'oid of that database';
 COMMENT ON COLUMN rotor.home.maintained_at IS 'when a worker last began to make partitions and to purge';
-INSERT INTO rotor.home (database_oid)
-    SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database();
+COMMENT ON COLUMN rotor.home.timeline IS 'the timeline on which secrets were last compared with their roles: another one after a promotion or a restore';
+INSERT INTO rotor.home (database_oid, timeline)
+    SELECT oid, ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int
+    FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database();
 
 -- sql/generate.sql
 
@@ -629,7 +640,8 @@ CREATE VIEW rotor.secrets AS
            l.id AS last_rotation_id, s.created_at, s.created_by,
            CASE WHEN s.system_identifier <> c.system_identifier THEN 'other_cluster'
                 WHEN a.oid IS NULL THEN 'no_role' WHEN NOT s.enabled THEN 'disabled'
-                WHEN v.id IS NULL THEN 'no_value' ELSE 'active' END AS state
+                WHEN v.id IS NULL THEN 'no_value' WHEN v.superseded_at IS NOT NULL THEN 'changed_elsewhere'
+                ELSE 'active' END AS state
     FROM rotor.secret s
     CROSS JOIN pg_catalog.pg_control_system() c
     LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier

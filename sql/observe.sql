@@ -23,7 +23,8 @@ CREATE VIEW rotor.secrets AS
            l.id AS last_rotation_id, s.created_at, s.created_by,
            CASE WHEN s.system_identifier <> c.system_identifier THEN 'other_cluster'
                 WHEN a.oid IS NULL THEN 'no_role' WHEN NOT s.enabled THEN 'disabled'
-                WHEN v.id IS NULL THEN 'no_value' ELSE 'active' END AS state
+                WHEN v.id IS NULL THEN 'no_value' WHEN v.superseded_at IS NOT NULL THEN 'changed_elsewhere'
+                ELSE 'active' END AS state
     FROM rotor.secret s
     CROSS JOIN pg_catalog.pg_control_system() c
     LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier

@@ -12,14 +12,13 @@
 #include "catalog.h"
 #include "catalog_read.h"
 #include "clock.h"
-#include "commands/dbcommands.h"
 #include "compat.h"
 #include "guc.h"
 #include "hba.h"
 #include "keyring.h"
 #include "login.h"
 #include "maintenance.h"
-#include "nodes/parsenodes.h"
+#include "outside.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "report.h"
@@ -28,8 +27,8 @@
 #include "role.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "tcop/tcopprot.h"
 #include "transaction.h"
-#include "tcop/utility.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -276,7 +275,7 @@ answer_early(const RotationAnswer *so_far, void *request)
 static void
 maintain(void)
 {
-	while (!request_should_leave() && maintenance_turn())
+	while (!request_should_leave() && (maintenance_turn() || outside_turn(true)))
 		CHECK_FOR_INTERRUPTS();
 	for (int turn = 0; turn < RESEALING_TURNS && !request_should_leave() && resealing_turn();
 		 turn++)
@@ -391,7 +390,8 @@ rotor_worker_main(Datum arg)
 			next_ms = due_turn(DUE_MISSED, request_catch_up(), counts);
 		if (next_ms >= 0)
 			sleep_ms = Min(sleep_ms, next_ms);
-		if ((here && (maintenance_turn() || resealing_turn())) || next_ms == 0)
+		if (outside_turn(here) || (here && (maintenance_turn() || resealing_turn())) ||
+			next_ms == 0)
 		{
 			(void) pgstat_report_stat(false);
 			continue;
@@ -473,81 +473,4 @@ bgworker_start_one_shot(uint32 segment, BackgroundWorkerHandle **handle)
 	memcpy(worker.bgw_extra, &MyDatabaseId, sizeof(MyDatabaseId));
 	worker.bgw_notify_pid = MyProcPid;
 	return RegisterDynamicBackgroundWorker(&worker, handle);
-}
-
-/* --- statements that need the home database to be empty --- */
-
-static ProcessUtility_hook_type next_utility_hook;
-
-/* Only for who may do such a thing to it: nobody else can send the workers away. */
-static bool
-is_home(const char *name)
-{
-	Oid database = name != NULL && strcmp(name, rotor_database) == 0 ? get_database_oid(name, true)
-																	 : InvalidOid;
-
-	return OidIsValid(database) && OWNS_DATABASE(database, GetUserId());
-}
-
-static bool
-needs_empty_home(Node *statement)
-{
-	ListCell *cell;
-
-	switch (nodeTag(statement))
-	{
-		case T_DropdbStmt:
-			return is_home(((DropdbStmt *) statement)->dbname);
-		case T_RenameStmt:
-			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE &&
-				   is_home(((RenameStmt *) statement)->subname);
-		case T_AlterDatabaseStmt:
-			return is_home(((AlterDatabaseStmt *) statement)->dbname);
-		case T_CreatedbStmt:
-			foreach(cell, ((CreatedbStmt *) statement)->options)
-			{
-				DefElem *option = lfirst(cell);
-
-				if (strcmp(option->defname, "template") == 0 && option->arg != NULL &&
-					IsA(option->arg, String))
-					return is_home(strVal(option->arg));
-			}
-			return false;
-		default:
-			return false;
-	}
-}
-
-static void
-utility_hook(PlannedStmt *plan, const char *text, bool read_only_tree,
-			 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-			 DestReceiver *destination, QueryCompletion *completion)
-{
-	bool empty_home = needs_empty_home(plan->utilityStmt);
-
-	/* The statement itself waits some seconds for sessions to go; the workers need far less. */
-	if (empty_home)
-		request_ask_to_leave();
-	PG_TRY();
-	{
-		if (next_utility_hook)
-			next_utility_hook(plan, text, read_only_tree, context, params, environment, destination,
-							  completion);
-		else
-			standard_ProcessUtility(plan, text, read_only_tree, context, params, environment,
-									destination, completion);
-	}
-	PG_FINALLY();
-	{
-		if (empty_home)
-			request_let_return();
-	}
-	PG_END_TRY();
-}
-
-void
-bgworker_install_hook(void)
-{
-	next_utility_hook = ProcessUtility_hook;
-	ProcessUtility_hook = utility_hook;
 }

@@ -12,7 +12,4 @@ extern void bgworker_register(void);
 /* Starts a worker for the request in that segment; false if there is no free place for it. */
 extern bool bgworker_start_one_shot(uint32 segment, BackgroundWorkerHandle **handle);
 
-/* Makes room when a statement needs the home database to be empty; from _PG_init when preloading. */
-extern void bgworker_install_hook(void);
-
 #endif

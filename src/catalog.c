@@ -93,7 +93,7 @@ static Statement set_label = {
 	NULL};
 static Statement note_set = {
 	"UPDATE rotor.version SET stage = 'current', fingerprint = $2, set_at = clock_timestamp(), "
-	"verified_at = NULL, retired_at = NULL WHERE id = $1",
+	"verified_at = NULL, retired_at = NULL, superseded_at = NULL WHERE id = $1",
 	2,
 	{UUIDOID, BYTEAOID},
 	NULL};

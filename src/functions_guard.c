@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xlog.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_read.h"
@@ -27,6 +28,7 @@
 #include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 ROTOR_FUNCTION(rotor_guard_configuration);
 ROTOR_FUNCTION(rotor_guard_audit);
@@ -196,6 +198,33 @@ plan_anew_if_changed(HeapTuple old, HeapTuple new, TupleDesc desc)
 	manage_plan_anew(text_field(old, desc, "name"), &policy);
 }
 
+/*
+ * What the policy says of changes by others holds from the commit on. A secret that comes to the
+ * policy in this very moment may be missed: the comparison that follows finds it.
+ */
+static void
+watch_anew(HeapTuple new, HeapTuple old, TupleDesc desc)
+{
+	char *mode = text_field(new, desc, "outside_change");
+	Oid types[] = {TEXTOID, INT8OID};
+	Datum values[] = {(Datum) 0, Int64GetDatum((int64) GetSystemIdentifier())};
+	uint64 count;
+	bool null;
+
+	if (!watch_is_on() || mode == NULL || has_forbidden_null(new, desc) ||
+		strcmp(mode, text_field(old, desc, "outside_change")) == 0)
+		return;
+	values[0] = CStringGetTextDatum(text_field(old, desc, "name"));
+	count = catalog_execute("SELECT role_oid FROM rotor.secret WHERE policy = $1 AND "
+							"deleted_at IS NULL AND system_identifier = $2",
+							2, types, values, NULL);
+	for (uint64 i = 0; i < count; i++)
+		watch_role(
+			DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null)),
+			watch_mode_of(mode));
+	watch_compare_at_commit(WATCH_POLICY);
+}
+
 /* What a user writes is the user's own, and travels in dumps; an update script writes ours. */
 static HeapTuple
 not_builtin(HeapTuple tuple, TupleDesc desc)
@@ -269,7 +298,10 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	CacheInvalidateRelcache(trigger->tg_relation);
 	access_enter(&scope);
 	if (new != NULL && old != NULL &&is_policy)
+	{
 		plan_anew_if_changed(old, new, desc);
+		watch_anew(new, old, desc);
+	}
 	if (new != NULL)
 		new = not_builtin(new, desc);
 	if (restored)
@@ -363,6 +395,7 @@ rotor_guard_drop(PG_FUNCTION_ARGS)
 	/* Who may not drop it gets the server's refusal; a copy's or another version's goes unsaid. */
 	if (!superuser() || !catalog_is_ours() || !drops_rotor(statement))
 		PG_RETURN_NULL();
+	watch_no_role();
 	access_enter(&scope);
 	lost = catalog_datum(
 		"SELECT format('%s secrets with %s sealed values, %s unfinished rotations, %s rows of "

@@ -24,6 +24,7 @@
 #include "route.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "watch.h"
 #include "access/xact.h"
 
 ROTOR_FUNCTION(rotor_health);
@@ -102,6 +103,28 @@ check_workers(const Findings *findings)
 	else
 		finding(findings, "workers", "ok", psprintf("%d of %d running", count, rotor_workers),
 				NULL);
+}
+
+/* Are changes that others make to managed roles known at once? */
+static void
+check_watch(const Findings *findings)
+{
+	WatchReport report;
+
+	if (!watch_is_on() || RecoveryInProgress())
+		return;
+	watch_report(&report);
+	if (report.full)
+		finding(findings, "watched_roles", "warning",
+				psprintf("there are more managed roles than rotor.max_watched_roles, %d",
+						 rotor_max_watched_roles),
+				"Raise it and restart: changes of the others are found, but neither refused nor "
+				"warned of.");
+	else if (!report.complete)
+		finding(findings, "watched_roles", "ok", "no worker has read the managed roles yet", NULL);
+	else
+		finding(findings, "watched_roles", "ok",
+				psprintf("watched: %d, changes to see to: %d", report.roles, report.waiting), NULL);
 }
 
 /* Unwraps every data key by its master key, as a read would. */
@@ -332,6 +355,7 @@ rotor_health(PG_FUNCTION_ARGS)
 	access_enter(&scope);
 	check_preload(&findings);
 	check_workers(&findings);
+	check_watch(&findings);
 	check_keys(&findings);
 	check_key_file(&findings);
 	check_pg_hba(&findings);

@@ -57,6 +57,7 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 	nulls[2] = TIMESTAMP_IS_NOEND(next) ? 'n' : ' ';
 	(void) catalog_execute("UPDATE rotor.secret SET policy = $2, next_rotation = $3 WHERE id = $1",
 						   3, types, values, nulls);
+	manage_watch(secret->id);
 	catalog_audit_event(actor, "policy_assigned", secret->name,
 						manage_detail(policy, secret->username));
 }
@@ -186,6 +187,7 @@ rotor_unmanage(PG_FUNCTION_ARGS)
 					  secret.id) == 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
 						errhint("Cancel it, or let it end.")));
+	manage_watch(secret.id);
 	PG_RETURN_DATUM(finish_managed(&secret, "unmanaged", &actor, &scope));
 }
 
@@ -262,6 +264,7 @@ rotor_restore(PG_FUNCTION_ARGS)
 				 errhint("rotor.manage() takes the role under management anew; a superuser "
 						 "can raise rotor.recovery_window while the secret is still there.")));
 	change_secret("UPDATE rotor.secret SET deleted_at = NULL WHERE id = $1", secret.id);
+	manage_watch(secret.id);
 	PG_RETURN_DATUM(finish_managed(&secret, "restored", &actor, &scope));
 }
 

@@ -10,10 +10,11 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "functions.h"
-#include "lib/stringinfo.h"
 #include "reconcile.h"
 #include "retention.h"
 #include "utils/builtins.h"
+
+#define RECONCILE_PIECE 1000 /* secrets at a time */
 
 ROTOR_FUNCTION(rotor_purge);
 ROTOR_FUNCTION(rotor_make_audit_partitions);
@@ -64,52 +65,45 @@ rotor_make_audit_partitions(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(made);
 }
 
-/* The secrets to look at, in order: one, or all. */
-static uint64
-secrets_to_reconcile(const char *name, int64 **ids)
+/* One row of the answer. */
+static void
+tell(ReturnSetInfo *set, const char *secret, const char *role, ReconcileFinding finding)
 {
-	Oid types[] = {TEXTOID};
-	Datum values[] = {name ? CStringGetTextDatum(name) : (Datum) 0};
-	char nulls[] = {name ? ' ' : 'n'};
-	uint64 count;
-	bool null;
+	const char *remedy = reconcile_remedy(finding);
+	Datum values[] = {CStringGetTextDatum(secret), CStringGetTextDatum(role),
+					  CStringGetTextDatum(reconcile_name(finding)),
+					  remedy ? CStringGetTextDatum(remedy) : (Datum) 0};
+	bool nulls[] = {false, false, false, remedy == NULL};
 
-	count = catalog_execute("SELECT id FROM rotor.secret WHERE deleted_at IS NULL AND "
-							"($1 IS NULL OR name = $1) ORDER BY name FOR UPDATE",
-							1, types, values, nulls);
-	*ids = palloc(Max(count, 1) * sizeof(int64));
-	for (uint64 i = 0; i < count; i++)
-		(*ids)[i] =
-			DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
-	return count;
+	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 }
 
-static char *
-name_of(int64 id)
+/* All secrets, in pieces: what agrees with its role, as nearly all do, is looked at and no more. */
+static void
+reconcile_all(ReturnSetInfo *set, const Actor *actor, int64 counts[RECONCILE_FINDING_COUNT])
 {
-	Oid types[] = {INT8OID};
-	Datum values[] = {Int64GetDatum(id)};
-	bool null;
+	ReconcileItem *items = palloc(RECONCILE_PIECE * sizeof(ReconcileItem));
+	int64 after = 0;
+	int count;
 
-	return TextDatumGetCString(
-		catalog_datum("SELECT name FROM rotor.secret WHERE id = $1", 1, types, values, &null));
-}
-
-/* {"ok": 3, "bound": 1} */
-static char *
-reconcile_detail(const int64 counts[RECONCILE_FINDING_COUNT])
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	for (int i = 0; i < RECONCILE_FINDING_COUNT; i++)
+	(void) reconcile_names(0, actor);
+	do
 	{
-		if (counts[i] > 0)
-			appendStringInfo(&json, "%c\"%s\":" INT64_FORMAT, json.len == 0 ? '{' : ',',
-							 reconcile_name(i), counts[i]);
-	}
-	appendStringInfoString(&json, json.len == 0 ? "{}" : "}");
-	return json.data;
+		count = reconcile_read(after, items, RECONCILE_PIECE);
+		SPI_freetuptable(SPI_tuptable);
+		for (int i = 0; i < count; i++)
+		{
+			ReconcileItem *item = &items[i];
+
+			if (!item->is_settled)
+				item->finding = reconcile_secret(item->id, actor, item->role);
+			counts[item->finding]++;
+			tell(set, item->secret, item->role, item->finding);
+			after = item->id;
+			CHECK_FOR_INTERRUPTS();
+		}
+	} while (count == RECONCILE_PIECE);
+	reconcile_unmanaged();
 }
 
 Datum
@@ -118,11 +112,11 @@ rotor_reconcile(PG_FUNCTION_ARGS)
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	char *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	int64 counts[RECONCILE_FINDING_COUNT] = {0};
+	char role[NAMEDATALEN];
+	ReconcileFinding finding;
 	Actor actor;
 	AccessScope scope;
 	Secret secret;
-	uint64 count;
-	int64 *ids;
 
 	actor_current(&actor);
 	require_writable("rotor.reconcile()");
@@ -135,24 +129,17 @@ rotor_reconcile(PG_FUNCTION_ARGS)
 	}
 	InitMaterializedSRF(fcinfo, 0);
 	access_enter(&scope);
-	count = secrets_to_reconcile(name, &ids);
-	for (uint64 i = 0; i < count; i++)
-	{
-		char role[NAMEDATALEN];
-		ReconcileFinding finding = reconcile_secret(ids[i], &actor, role);
-		const char *remedy = reconcile_remedy(finding);
-		Datum values[] = {CStringGetTextDatum(name_of(ids[i])), CStringGetTextDatum(role),
-						  CStringGetTextDatum(reconcile_name(finding)),
-						  remedy ? CStringGetTextDatum(remedy) : (Datum) 0};
-		bool nulls[] = {false, false, false, remedy == NULL};
-
-		counts[finding]++;
-		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
-		CHECK_FOR_INTERRUPTS();
-	}
 	if (name == NULL)
-		reconcile_unmanaged();
-	catalog_audit_event(&actor, "reconciled", name, reconcile_detail(counts));
+		reconcile_all(set, &actor, counts);
+	else
+	{
+		finding = reconcile_secret(secret.id, &actor, role);
+		counts[finding]++;
+		tell(set, secret.name, role, finding);
+	}
+	catalog_audit_event(&actor, "reconciled", name, reconcile_detail(counts, NULL));
 	access_leave(&scope);
+	if (counts[RECONCILE_HEALING] > 0)
+		wake_workers_at_commit();
 	return (Datum) 0;
 }

@@ -26,6 +26,8 @@ int rotor_audit_reads;
 int rotor_audit_retention;
 int rotor_maintenance_interval;
 int rotor_recovery_window;
+int rotor_max_watched_roles;
+bool rotor_allow_outside_change;
 bool rotor_dump_values;
 int rotor_catch_up_rate;
 int rotor_log_format;
@@ -60,6 +62,10 @@ guc_define(void)
 	GucContext at_start =
 		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
 
+	DefineCustomBoolVariable("rotor.allow_outside_change",
+							 "Let ALTER ROLE ... PASSWORD pass where a policy refuses it.",
+							 "on: warn instead, in this session. It is audited all the same.",
+							 &rotor_allow_outside_change, false, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("rotor.audit_reads", "Server log lines for reads of a secret.",
 							 "log: each read is one line in the server log only; off: none.",
 							 &rotor_audit_reads, AUDIT_READS_LOG, audit_reads_options, PGC_SUSET, 0,
@@ -105,6 +111,11 @@ guc_define(void)
 							"retention has passed. 0: none.",
 							&rotor_maintenance_interval, SECS_PER_HOUR, 0, SECS_PER_DAY * 30,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"rotor.max_watched_roles", "Managed roles whose changes by others are known at once.",
+		"Each takes 20 to 40 bytes of shared memory. Changes of roles "
+		"beyond it are found by workers, but not refused or warned of.",
+		&rotor_max_watched_roles, 100000, 1, 10000000, at_start, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("rotor.poll_interval", "Longest sleep of a worker.",
 							"It wakes sooner when asked or when a rotation is due.",
 							&rotor_poll_interval, 10000, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS,

@@ -8,10 +8,11 @@
 #include "executor/spi.h"
 #include "guc.h"
 #include "maintenance.h"
-#include "reconcile.h"
+#include "outside.h"
 #include "retention.h"
 #include "transaction.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define PURGE_BATCH 2000
 
@@ -39,7 +40,8 @@ claim(void *claimed)
 	*(bool *) claimed =
 		catalog_execute(
 			"WITH free AS (SELECT FROM rotor.home WHERE maintained_at IS NULL OR maintained_at <= "
-			"clock_timestamp() - $1 * interval '1 second' FOR UPDATE SKIP LOCKED) "
+			"clock_timestamp() - $1 * interval '1 second' OR timeline IS DISTINCT FROM " OUTSIDE_TIMELINE
+			" FOR UPDATE SKIP LOCKED) "
 			"UPDATE rotor.home SET maintained_at = clock_timestamp() FROM free",
 			1, types, values, NULL) > 0;
 }
@@ -48,12 +50,6 @@ static void
 make_partitions(void *unused)
 {
 	(void) retention_make_partitions();
-}
-
-static void
-learn_names(void *unused)
-{
-	(void) reconcile_names(0, &maintainer);
 }
 
 static void
@@ -110,7 +106,8 @@ maintenance_turn(void)
 			break;
 		case PHASE_PARTITIONS:
 			(void) attempt(make_partitions, NULL);
-			(void) attempt(learn_names, NULL);
+			/* Also of names: a dump knows roles by nothing else. */
+			watch_compare(WATCH_ROUND);
 			kind = 0;
 			phase = PHASE_PURGE;
 			break;

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 void
 manage_load_policy(const char *name, Policy *policy)
@@ -60,6 +61,27 @@ manage_detail(const char *policy, const char *username)
 }
 
 void
+manage_watch(int64 id)
+{
+	Oid types[] = {INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum(id), Int64GetDatum((int64) GetSystemIdentifier())};
+	HeapTuple tuple;
+	char *mode;
+	bool null;
+
+	if (!watch_is_on() ||
+		catalog_execute("SELECT s.role_oid, CASE WHEN s.deleted_at IS NULL THEN p.outside_change "
+						"END FROM rotor.secret s JOIN rotor.policy p ON p.name = s.policy "
+						"WHERE s.id = $1 AND s.system_identifier = $2",
+						2, types, values, NULL) != 1)
+		return;
+	tuple = SPI_tuptable->vals[0];
+	mode = SPI_getvalue(tuple, SPI_tuptable->tupdesc, 2);
+	watch_role(DatumGetObjectId(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &null)),
+			   mode ? watch_mode_of(mode) : WATCH_NONE);
+}
+
+void
 manage_role(const char *name, Oid role, const char *policy, const char *store, const char *target,
 			const Actor *actor, Secret *secret)
 {
@@ -79,6 +101,7 @@ manage_role(const char *name, Oid role, const char *policy, const char *store, c
 	made.role = role;
 	made.system_identifier = GetSystemIdentifier();
 	catalog_insert_secret(&made, store, target, actor, schedule_next(&plan, clock_now()));
+	manage_watch(made.id);
 	catalog_audit_event(actor, "managed", made.name, manage_detail(made.policy, made.username));
 	/* Last: name and policy may be parts of *secret. */
 	*secret = made;

@@ -24,6 +24,9 @@ extern void manage_load_policy(const char *name, Policy *policy);
 /* Plans the next rotation of all secrets of that policy, which is about to become *policy. */
 extern void manage_plan_anew(const char *name, const Policy *policy);
 
+/* The set of watched roles (watch.h) follows the secret, when the transaction commits. */
+extern void manage_watch(int64 id);
+
 /* What an audit row says of it: {"policy": ..., "role": ...}; palloc'd. */
 extern char *manage_detail(const char *policy, const char *username);
 

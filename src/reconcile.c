@@ -7,13 +7,19 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_read.h"
+#include "clock.h"
 #include "executor/spi.h"
 #include "grants.h"
+#include "lib/stringinfo.h"
 #include "manage.h"
 #include "miscadmin.h"
 #include "reconcile.h"
+#include "role.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+#include "watch.h"
 
 static const struct
 {
@@ -26,6 +32,8 @@ static const struct
 	[RECONCILE_ROTATING] = {"rotating", "Look again when it is over."},
 	[RECONCILE_NO_VALUE] = {"no_value",
 							"rotor.rotate() gives the role a password that rotor knows."},
+	[RECONCILE_RELABELLED] = {"relabelled", NULL},
+	[RECONCILE_HEALING] = {"healing", "A worker rotates it, as its policy asks for."},
 	[RECONCILE_CHANGED_ELSEWHERE] = {"changed_elsewhere",
 									 "rotor.rotate() gives the role a password that rotor knows."},
 	[RECONCILE_ROLE_MISSING] = {"role_missing",
@@ -130,10 +138,13 @@ reconcile_bind(Secret *secret, Oid role, const Actor *actor)
 {
 	bool foreign = secret->system_identifier != GetSystemIdentifier();
 
+	if (!foreign)
+		watch_role(secret->role, WATCH_NONE);
 	secret->role = role;
 	strlcpy(secret->username, GetUserNameFromId(role, false), sizeof(secret->username));
 	secret->system_identifier = GetSystemIdentifier();
 	bind_role(secret->id, secret->role, secret->username);
+	manage_watch(secret->id);
 	if (foreign)
 		bind_rights(secret, actor);
 	catalog_audit_event(actor, "resolved", secret->name,
@@ -209,7 +220,31 @@ reconcile_unmanaged(void)
 	}
 }
 
-/* What the role's verifier says: no PBKDF2, a fingerprint is enough. */
+/* --- the verifier --- */
+
+/*
+ * What the role's verifier says: no PBKDF2, a fingerprint is enough. Of a secret s, its current
+ * version v and its role a, each of the latter NULL if there is none.
+ */
+#define FINDING                                                                 \
+	"CASE WHEN a.oid IS NULL THEN 'role_missing' "                              \
+	"WHEN EXISTS (SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND "   \
+	"r.status IN ('pending', 'in_progress', 'verifying')) THEN 'rotating' "     \
+	"WHEN v.id IS NULL THEN 'no_value' "                                        \
+	"WHEN v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8')) THEN 'ok' " \
+	"ELSE 'changed_elsewhere' END"
+
+static ReconcileFinding
+finding_of(const char *name)
+{
+	for (int i = 0; i < RECONCILE_FINDING_COUNT; i++)
+	{
+		if (strcmp(name, findings[i].name) == 0)
+			return (ReconcileFinding) i;
+	}
+	elog(ERROR, "unknown finding \"%s\"", name);
+}
+
 static ReconcileFinding
 compare_verifier(int64 id)
 {
@@ -217,22 +252,125 @@ compare_verifier(int64 id)
 	Datum values[] = {Int64GetDatum(id)};
 	bool null;
 	Datum found = catalog_datum(
-		"SELECT CASE WHEN EXISTS (SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND "
-		"r.status IN ('pending', 'in_progress', 'verifying')) THEN 'rotating' "
-		"WHEN v.id IS NULL THEN 'no_value' "
-		"WHEN v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8')) THEN 'ok' "
-		"ELSE 'changed_elsewhere' END FROM rotor.secret s "
-		"JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid "
+		"SELECT " FINDING " FROM rotor.secret s "
+		"LEFT JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid "
 		"LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current' WHERE s.id = $1",
 		1, types, values, &null);
-	const char *name = null ? "role_missing" : TextDatumGetCString(found);
 
-	for (int i = 0; i < RECONCILE_FINDING_COUNT; i++)
-	{
-		if (strcmp(name, findings[i].name) == 0)
-			return (ReconcileFinding) i;
-	}
-	elog(ERROR, "unknown finding \"%s\"", name);
+	return null ? RECONCILE_ROLE_MISSING : finding_of(TextDatumGetCString(found));
+}
+
+/* Runs a statement on one secret; how many rows it changed. */
+static uint64
+change(const char *sql, int64 id)
+{
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(id)};
+
+	return catalog_execute(sql, 1, types, values, NULL);
+}
+
+/* The version whose verifier the role has, if it is one that rotor still holds. */
+static bool
+version_of(const RoleState *role, int64 id, pg_uuid_t *version)
+{
+	Oid types[] = {INT8OID, BYTEAOID};
+	Datum values[] = {Int64GetDatum(id), (Datum) 0};
+	bytea *fingerprint = palloc(VARHDRSZ + FINGERPRINT_LEN);
+	Datum found;
+	bool null;
+
+	SET_VARSIZE(fingerprint, VARHDRSZ + FINGERPRINT_LEN);
+	role_fingerprint(role->verifier, (uint8_t *) VARDATA(fingerprint));
+	values[1] = PointerGetDatum(fingerprint);
+	found = catalog_datum("SELECT id FROM rotor.version WHERE secret_id = $1 AND fingerprint = $2 "
+						  "AND stage IS DISTINCT FROM 'current' ORDER BY set_at DESC LIMIT 1",
+						  2, types, values, &null);
+	if (!null)
+		*version = *DatumGetUUIDP(found);
+	return !null;
+}
+
+/* The labels follow the role: a former verifier was set again, which a login has proved once. */
+static void
+relabel(const Secret *secret, const pg_uuid_t *version, const Actor *actor)
+{
+	Oid types[] = {UUIDOID};
+	Datum values[] = {UUIDPGetDatum(version)};
+	AuditRow audit = {.actor = actor,
+					  .event = "relabelled",
+					  .secret = secret->name,
+					  .version = version,
+					  .result = "ok",
+					  .duration_ms = -1};
+
+	/* One label at a time: a stage is unique at every moment. */
+	(void) change("UPDATE rotor.version SET stage = NULL, retired_at = clock_timestamp() "
+				  "WHERE secret_id = $1 AND stage = 'previous'",
+				  secret->id);
+	(void) change("UPDATE rotor.version SET stage = 'previous', superseded_at = NULL "
+				  "WHERE secret_id = $1 AND stage = 'current'",
+				  secret->id);
+	(void) catalog_execute("UPDATE rotor.version SET stage = 'current', retired_at = NULL, "
+						   "superseded_at = NULL, set_at = clock_timestamp() WHERE id = $1",
+						   1, types, values, NULL);
+	catalog_audit(&audit);
+}
+
+/* Notes that somebody else set another password; has it rotated if the policy says so. */
+static ReconcileFinding
+note_drift(const Secret *secret, const Actor *actor)
+{
+	Oid types[] = {INT8OID, TIMESTAMPTZOID};
+	Datum values[] = {Int64GetDatum(secret->id), TimestampTzGetDatum(clock_now())};
+
+	if (change("UPDATE rotor.version SET superseded_at = clock_timestamp() WHERE secret_id = $1 "
+			   "AND stage = 'current' AND superseded_at IS NULL",
+			   secret->id) > 0)
+		catalog_audit_event(actor, "drift_found", secret->name,
+							manage_detail(secret->policy, secret->username));
+	/* Forward, to a value that nobody knows; by the schedule, which takes the role's lock. */
+	return catalog_execute("UPDATE rotor.secret s SET next_rotation = least(s.next_rotation, $2) "
+						   "FROM rotor.policy p WHERE p.name = s.policy AND s.id = $1 "
+						   "AND s.enabled AND p.on_drift = 'heal'",
+						   2, types, values, NULL) > 0
+			   ? RECONCILE_HEALING
+			   : RECONCILE_CHANGED_ELSEWHERE;
+}
+
+static ReconcileFinding
+look_at_verifier(const Secret *secret, const Actor *actor)
+{
+	ReconcileFinding finding = compare_verifier(secret->id);
+	RoleState role;
+	pg_uuid_t version;
+
+	if (finding == RECONCILE_OK)
+		(void) change("UPDATE rotor.version SET superseded_at = NULL WHERE secret_id = $1 AND "
+					  "stage = 'current' AND superseded_at IS NOT NULL",
+					  secret->id);
+	if (finding != RECONCILE_CHANGED_ELSEWHERE)
+		return finding;
+	/* Who sets a password, rotor too, locks the role's row: verifier and labels stay as they are. */
+	if (!catalog_load_role(secret->role, true, &role))
+		return RECONCILE_ROLE_MISSING;
+	finding = compare_verifier(secret->id);
+	if (finding != RECONCILE_CHANGED_ELSEWHERE)
+		return finding;
+	if (!version_of(&role, secret->id, &version))
+		return note_drift(secret, actor);
+	relabel(secret, &version, actor);
+	return RECONCILE_RELABELLED;
+}
+
+/* The role is gone: what is to be done to it ends at its next attempt, which need not wait. */
+static void
+hasten_rotation(int64 id)
+{
+	(void) change("UPDATE rotor.rotation SET next_attempt_at = clock_timestamp() WHERE secret_id = "
+				  "$1 AND status IN ('pending', 'in_progress', 'verifying') "
+				  "AND next_attempt_at > clock_timestamp()",
+				  id);
 }
 
 ReconcileFinding
@@ -249,6 +387,9 @@ reconcile_secret(int64 id, const Actor *actor, char *role)
 	if (secret.system_identifier != GetSystemIdentifier() ||
 		GetUserNameFromId(secret.role, true) == NULL)
 	{
+		if (secret.system_identifier == GetSystemIdentifier())
+			hasten_rotation(id);
+		(void) change("SELECT FROM rotor.secret WHERE id = $1 FOR UPDATE", id);
 		if (!bind_by_name(&secret, actor, &finding))
 			return finding;
 		good = RECONCILE_BOUND;
@@ -258,6 +399,63 @@ reconcile_secret(int64 id, const Actor *actor, char *role)
 		strlcpy(role, GetUserNameFromId(secret.role, false), NAMEDATALEN);
 		good = RECONCILE_RENAMED;
 	}
-	finding = compare_verifier(id);
+	finding = look_at_verifier(&secret, actor);
 	return finding == RECONCILE_OK ? good : finding;
+}
+
+/* --- all secrets --- */
+
+int
+reconcile_read(int64 after, ReconcileItem *items, int limit)
+{
+	Oid types[] = {INT8OID, INT4OID, INT8OID};
+	Datum values[] = {Int64GetDatum(after), Int32GetDatum(limit),
+					  Int64GetDatum((int64) GetSystemIdentifier())};
+	int count;
+
+	count = (int) catalog_execute(
+		"SELECT s.id, s.name, coalesce(a.rolname, s.username), s.role_oid, p.outside_change, "
+		"s.system_identifier = $3, " FINDING ", a.rolname IS DISTINCT FROM s.username "
+		"OR v.superseded_at IS NOT NULL FROM (SELECT * FROM rotor.secret WHERE id > $1 "
+		"AND deleted_at IS NULL ORDER BY id LIMIT $2) s JOIN rotor.policy p ON p.name = s.policy "
+		"LEFT JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid AND s.system_identifier = $3 "
+		"LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current' ORDER BY s.id",
+		3, types, values, NULL);
+	for (int i = 0; i < count; i++)
+	{
+		HeapTuple tuple = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		ReconcileItem *item = &items[i];
+		bool null;
+
+		item->id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null));
+		strlcpy(item->secret, SPI_getvalue(tuple, desc, 2), sizeof(item->secret));
+		strlcpy(item->role, SPI_getvalue(tuple, desc, 3), sizeof(item->role));
+		item->role_oid = DatumGetObjectId(SPI_getbinval(tuple, desc, 4, &null));
+		item->outside_change = watch_mode_of(SPI_getvalue(tuple, desc, 5));
+		item->ours = DatumGetBool(SPI_getbinval(tuple, desc, 6, &null));
+		item->finding = finding_of(SPI_getvalue(tuple, desc, 7));
+		item->is_settled = !DatumGetBool(SPI_getbinval(tuple, desc, 8, &null)) &&
+						   item->finding != RECONCILE_ROLE_MISSING &&
+						   item->finding != RECONCILE_CHANGED_ELSEWHERE;
+	}
+	return count;
+}
+
+char *
+reconcile_detail(const int64 counts[RECONCILE_FINDING_COUNT], const char *why)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	if (why != NULL)
+		appendStringInfo(&json, "{\"why\":\"%s\"", why);
+	for (int i = 0; i < RECONCILE_FINDING_COUNT; i++)
+	{
+		if (counts[i] > 0)
+			appendStringInfo(&json, "%c\"%s\":" INT64_FORMAT, json.len == 0 ? '{' : ',',
+							 reconcile_name(i), counts[i]);
+	}
+	appendStringInfoString(&json, json.len == 0 ? "{}" : "}");
+	return json.data;
 }

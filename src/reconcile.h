@@ -9,6 +9,7 @@
 
 #include "audit.h"
 #include "types.h"
+#include "watch.h"
 
 typedef enum ReconcileFinding
 {
@@ -18,7 +19,9 @@ typedef enum ReconcileFinding
 	RECONCILE_RENAMED,			 /* the role has another name by now, which rotor has learned */
 	RECONCILE_ROTATING,			 /* a rotation is active: it decides */
 	RECONCILE_NO_VALUE,			 /* rotor holds no current value */
-	RECONCILE_CHANGED_ELSEWHERE, /* somebody else set another password */
+	RECONCILE_RELABELLED,		 /* the role had another version's verifier: that is current now */
+	RECONCILE_HEALING,			 /* somebody else set another password: it is rotated at once */
+	RECONCILE_CHANGED_ELSEWHERE, /* the same, and the policy leaves it to a human */
 	RECONCILE_ROLE_MISSING,		 /* there is no such role here */
 	RECONCILE_ROLE_TAKEN,		 /* the role of that name is managed as another secret */
 	RECONCILE_FINDING_COUNT
@@ -28,11 +31,35 @@ typedef enum ReconcileFinding
 extern const char *reconcile_name(ReconcileFinding finding);
 extern const char *reconcile_remedy(ReconcileFinding finding);
 
+/* What a look at a secret shows, without a change. */
+typedef struct ReconcileItem
+{
+	int64 id;
+	char secret[SECRET_NAME_SIZE];
+	char role[NAMEDATALEN];
+	Oid role_oid;
+	WatchMode outside_change; /* of its policy */
+	bool ours;				  /* of this cluster */
+	ReconcileFinding finding;
+	bool is_settled; /* reconcile_secret() would change nothing */
+} ReconcileItem;
+
 /*
- * Looks at one secret, binds it if it is another cluster's or if its role is gone, learns a new
- * name. role (NAMEDATALEN) is the role's name.
+ * Looks at one secret: binds it if it is another cluster's or if its role is gone, and actor may
+ * set the password of the role of its name; learns a new name; moves the labels to the version whose
+ * verifier the role has; notes a password that somebody else set, and has the schedule rotate it
+ * if the policy says so. role (NAMEDATALEN) is the role's name.
  */
 extern ReconcileFinding reconcile_secret(int64 id, const Actor *actor, char *role);
+
+/*
+ * Looks at the secrets that follow that id, in the order of ids, at most limit of them; returns how
+ * many there were. One statement: what a secret costs is a few index look-ups and one SHA-256.
+ */
+extern int reconcile_read(int64 after, ReconcileItem *items, int limit);
+
+/* {"why": "restart", "ok": 3, "bound": 1}; why may be NULL. Palloc'd. */
+extern char *reconcile_detail(const int64 counts[RECONCILE_FINDING_COUNT], const char *why);
 
 /*
  * Binds a secret of another cluster to a role of this one, with its rights, each bound by name;

@@ -158,6 +158,12 @@ request_catch_up(void)
 	return shared != NULL ? &shared->catch_up : NULL;
 }
 
+bool
+request_am_worker(void)
+{
+	return my_worker_index >= 0;
+}
+
 int
 request_worker_count(void)
 {

@@ -80,6 +80,8 @@ extern void request_finish(Request *request);
 /* This worker is there, until its process ends. */
 extern void request_register_worker(void);
 extern int request_worker_count(void);
+/* True in a preloaded worker. */
+extern bool request_am_worker(void);
 
 /* The pace of what was missed, common to the preloaded workers; NULL when not preloaded. */
 extern CatchUp *request_catch_up(void);

@@ -8,6 +8,8 @@
 #include "fmgr.h"
 #include "guc.h"
 #include "request.h"
+#include "statement.h"
+#include "watch.h"
 
 PG_MODULE_MAGIC;
 
@@ -21,6 +23,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	request_shmem_init();
+	watch_shmem_init();
 	bgworker_register();
-	bgworker_install_hook();
+	statement_install_hook();
 }

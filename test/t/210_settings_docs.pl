@@ -74,9 +74,9 @@ SQL
 my @documented = map { [ code($_->[0]), (code($_->[1]))[0] // '', $_->[2], $_->[3] =~ s/`//gr, $_->[4] ] } table('docs/settings.md', 'setting');
 is_deeply(\@documented, [ rows_of($preloaded, $settings) ], 'docs/settings.md: name, default, unit, range and context of every setting');
 is_deeply(
-	[ map { [ @$_[ 0 .. 3 ], $_->[0] eq 'rotor.workers' ? 'sighup' : $_->[4] ] } @documented ],
+	[ map { [ @$_[ 0 .. 3 ], $_->[0] =~ /^rotor\.(workers|max_watched_roles)$/ ? 'sighup' : $_->[4] ] } @documented ],
 	[ rows_of($plain, $settings) ],
-	'and the same where rotor is not preloaded, but for the context of rotor.workers');
+	'and the same where rotor is not preloaded, but for the context of rotor.workers and rotor.max_watched_roles');
 
 # In the README a default is as SHOW prints it.
 my @shown = map { [ $_, sql($plain, "LOAD 'rotor'; SHOW $_") ] } map { $_->[0] } @documented;

@@ -172,8 +172,10 @@ SELECT status FROM rotor.rotate('t_one');
 SELECT status FROM rotor.health() WHERE check_name = 'other_cluster';
 
 -- All of it is in the audit.
+-- Those that only a server that preloads rotor has are left out.
 SELECT actor, event, secret, result, detail FROM rotor.audit_log
-WHERE id > :last_audit AND rotation IS NULL AND event NOT LIKE 'configuration%' AND length(secret) < 128 ORDER BY id;
+WHERE id > :last_audit AND rotation IS NULL AND event NOT LIKE 'configuration%' AND length(secret) < 128
+    AND event NOT IN ('renamed', 'role_dropped', 'password_changed_outside', 'drift_found') ORDER BY id;
 
 SELECT count(rotor.unmanage(secret)) FROM rotor.secrets WHERE secret IN ('t_one', 't_secret', 'a secret: "näme"');
 DROP ROLE t_one, t_three, t_fourth, t_renamed;

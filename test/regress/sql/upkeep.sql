@@ -104,8 +104,8 @@ DELETE FROM rotor.audit_default;
 SELECT tableoid::regclass::text <> 'rotor.audit_default' AS in_its_month, event, detail FROM rotor.audit WHERE event = 'purged' ORDER BY id DESC LIMIT 1;
 SELECT detail FROM rotor.audit WHERE event = 'purged' AND detail ? 'versions' ORDER BY id DESC LIMIT 1;
 -- Retentions make sense.
-SELECT t.error($$UPDATE rotor.policy SET version_retention = '-1 day' WHERE name = 't_years'$$);
-SELECT t.error($$UPDATE rotor.policy SET rotation_retention = NULL WHERE name = 't_years'$$);
+SELECT split_part(t.error($$UPDATE rotor.policy SET version_retention = '-1 day' WHERE name = 't_years'$$), ' | ', 1) AS error;
+SELECT split_part(t.error($$UPDATE rotor.policy SET rotation_retention = NULL WHERE name = 't_years'$$), ' | ', 1) AS error;
 
 -- Superusers only.
 CREATE ROLE t_any CREATEROLE;
@@ -127,10 +127,15 @@ CREATE ROLE t_novalue LOGIN;
 SELECT status FROM rotor.rotate('t_drift');
 SELECT name FROM rotor.manage('t_novalue');
 SELECT * FROM rotor.reconcile('t_drift');
+-- Before a worker hears of it.
+BEGIN;
 ALTER ROLE t_drift RENAME TO t_drifted;
 SELECT * FROM rotor.reconcile('t_drift');
+COMMIT;
 SELECT * FROM rotor.reconcile('t_drift');
+SET client_min_messages = error; -- a server that preloads rotor warns
 ALTER ROLE t_drifted PASSWORD 'set by hand';
+RESET client_min_messages;
 SELECT * FROM rotor.reconcile('t_drift');
 SELECT * FROM rotor.reconcile('t_novalue');
 SELECT status FROM rotor.rotate('t_drift');
@@ -148,7 +153,7 @@ SELECT t.may('t_reader', $$SELECT rotor.get_secret('t_drift')$$);
 SELECT t.may('t_any', $$SELECT rotor.reconcile('t_drift')$$);
 -- ... until a superuser reconciles: role and rights are found by their names.
 ALTER ROLE t_novalue RENAME TO t_elsewhere;
-SELECT * FROM rotor.reconcile() WHERE secret_name IN ('t_drift', 't_kept', 't_novalue');
+SELECT * FROM rotor.reconcile() WHERE secret_name IN ('t_drift', 't_kept', 't_novalue') ORDER BY 1;
 SELECT t.may('t_reader', $$SELECT rotor.get_secret('t_drift')$$);
 SELECT role_oid::regrole, role_name FROM rotor.access_grant WHERE role_name = 't_reader';
 SELECT secret, state FROM rotor.secrets WHERE secret IN ('t_drift', 't_novalue', 't_kept') ORDER BY 1;
@@ -160,7 +165,8 @@ SELECT * FROM rotor.reconcile('t_novalue');
 SELECT name FROM rotor.unmanage('t_second');
 SELECT * FROM rotor.reconcile('t_novalue');
 SELECT t.error($$SELECT rotor.reconcile('t_none')$$);
-SELECT event, secret, detail - 'policy' AS detail FROM rotor.audit WHERE event IN ('resolved', 'renamed') ORDER BY id;
+-- A server that preloads rotor notices other names too.
+SELECT event, secret, detail - 'policy' AS detail FROM rotor.audit WHERE event = 'resolved' OR (event = 'renamed' AND secret = 't_drift' AND detail ? 'policy') ORDER BY secret, id;
 
 -- What changes a built-in row makes it the user's own, which is what a dump holds.
 SELECT name, builtin FROM rotor.policy WHERE builtin ORDER BY 1;
