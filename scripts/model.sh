@@ -12,19 +12,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # ever. "ends": no run goes on for ever. Else the name of what is violated; "waits" and "endless" are the opposites.
 readonly variants='
 self             self     holds
-self-ends        self     ends     TERMINATION
+self-ends        self     ends     TERMINATION ROTATIONS=1
 emergency        self     holds    EMERGENCY
-emergency-ends   self     ends     EMERGENCY TERMINATION
+emergency-ends   self     ends     EMERGENCY TERMINATION ROTATIONS=1
 outside          outside  holds
 outside-ends     outside  ends
 labels-later     self     I1       BROKEN_LABELS_LATER
 early-drop       self     I2       BROKEN_EARLY_DROP
-no-compare       self     I2       BROKEN_NO_COMPARE
+no-compare       self     I2       BROKEN_NO_COMPARE ROTATIONS=1
 unlocked         self     I4       BROKEN_UNLOCKED
 unseen           self     END      BROKEN_UNSEEN
 lock-stays       self     waits    BROKEN_LOCK_STAYS
-no-limit         self     endless  BROKEN_NO_LIMIT TERMINATION
-way-back         self     LEAK     BROKEN_WAY_BACK EMERGENCY
+no-limit         self     endless  BROKEN_NO_LIMIT TERMINATION ROTATIONS=1
+way-back         self     LEAK     BROKEN_WAY_BACK EMERGENCY ROTATIONS=1
 late-answer      outside  I4       BROKEN_LATE_ANSWER
 short-lease      outside  I4       BROKEN_SHORT_LEASE
 guess            outside  I1       BROKEN_GUESS

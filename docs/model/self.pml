@@ -3,9 +3,7 @@
  * what; scripts/model.sh runs it. An atomic block is a transaction: all of it, or nothing. Without a macro it is as the
  * code is; EMERGENCY is rotate_all(); each BROKEN_ macro plants one mistake, which a property must find.
  */
-#ifdef TERMINATION
-#define ROTATIONS 1
-#else
+#ifndef ROTATIONS
 #define ROTATIONS 2
 #endif
 #define MAX_ATTEMPTS 2 /* of one step: policy.max_attempts */
@@ -144,7 +142,7 @@ inline save()
 	fi;
 	row[r].step = step;
 	row[r].status = status;
-	row[r].attempt = attempt;
+	row[r].attempt = (status == dead -> 0 : attempt); /* requeue() begins anew */
 	row[r].version = version;
 	if
 	:: status == success && row[1 - r].status == dead -> row[1 - r].status = settled; blank(1 - r)
