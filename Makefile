@@ -346,6 +346,7 @@ bench: ## Install what is missing, build, and measure on a throw-away server, ea
 	@$(MAKE) --no-print-directory -s all build/bench
 	+@$(SCRIPT_ENV) scripts/install.sh
 	@$(SCRIPT_ENV) scripts/bench.sh
+	@$(SCRIPT_ENV) scripts/bench-schedule.sh
 
 sizes: ## Measure what years of rotations leave on disk; ROLES=1000 DAYS=480
 	@$(SCRIPT_ENV) scripts/deps.sh build

@@ -157,17 +157,21 @@ typedef struct DueBatch
 	CatchUp *pace; /* of what was missed; NULL: none is kept */
 } DueBatch;
 
+/* So many of each kind could not be begun, as their roles are in other hands: look behind them. */
+static int passed_over;
+
 static void
 read_due(void *arg)
 {
 	DueBatch *batch = arg;
 
 	batch->read_at = clock_now();
-	batch->count = catalog_due(batch->items, DUE_BATCH, batch->read_at, batch->kinds,
+	batch->count = catalog_due(batch->items, DUE_BATCH, passed_over, batch->read_at, batch->kinds,
 							   catch_up_since(batch->pace));
-	/* Only who goes to sleep has to know. */
-	if (batch->count == 0 || batch->items[0].missed)
-		batch->next = catalog_next_due(batch->read_at);
+	/* Only who may go to sleep has to know. */
+	batch->next = batch->count == 0 || batch->items[batch->count - 1].missed
+					  ? catalog_next_due(batch->read_at)
+					  : DT_NOEND;
 }
 
 /*
@@ -223,6 +227,7 @@ due_turn(DueKinds kinds, CatchUp *pace, int64 counts[FSM_STATUS_COUNT])
 	bool stuck = false;
 	bool ran = false;
 	bool begun;
+	bool in_other_hands;
 	Failure failure;
 
 	if (!in_transaction(read_due, &batch, &failure))
@@ -247,11 +252,18 @@ due_turn(DueKinds kinds, CatchUp *pace, int64 counts[FSM_STATUS_COUNT])
 	}
 	if (stuck)
 		return STUCK_PAUSE_MS;
+	if (!ran && wait_ms == 0 && batch.count >= DUE_BATCH / 2)
+	{
+		passed_over += DUE_BATCH / 2;
+		return 0;
+	}
+	in_other_hands =
+		passed_over > 0 || (batch.count > 0 && !(wait_ms > 0 && batch.items[0].missed));
+	passed_over = 0;
 	if (ran)
 		return 0;
-	if (wait_ms > 0)
-		return sooner(wait_ms, ms_until(batch.next));
-	return batch.count > 0 ? BUSY_PAUSE_MS : ms_until(batch.next);
+	return sooner(sooner(in_other_hands ? BUSY_PAUSE_MS : -1, wait_ms > 0 ? wait_ms : -1),
+				  ms_until(batch.next));
 }
 
 /* All that is due, at once, until nothing is or all of it is in other hands. */

@@ -139,10 +139,10 @@ extern void catalog_drop_verifier(const pg_uuid_t *rotation);
 /*
  * What is due at that time, at most limit items: unfinished ones (half of them, if the schedule is
  * asked too), then fresh ones, then, in what is left, those that were due before up_since; each
- * oldest first. Secrets of another cluster are left out.
+ * oldest first, the first skip of each left out. Secrets of another cluster are left out.
  */
-extern int
-catalog_due(DueItem *items, int limit, TimestampTz now, DueKinds kinds, TimestampTz up_since);
+extern int catalog_due(DueItem *items, int limit, int skip, TimestampTz now, DueKinds kinds,
+					   TimestampTz up_since);
 /* When something is due that is not so yet; DT_NOEND: nothing is scheduled. */
 extern TimestampTz catalog_next_due(TimestampTz now);
 

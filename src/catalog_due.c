@@ -87,22 +87,24 @@ each_scheduled(TimestampTz from, TimestampTz until, VisitDue visit, void *arg)
 }
 
 static void
-each_unfinished(VisitDue visit, void *arg)
+each_unfinished(TimestampTz from, VisitDue visit, void *arg)
 {
 	TableScan scan;
+	ScanKeyData key;
 	HeapTuple tuple;
 	bool more = true;
 
-	scan_begin_ordered(&scan, &rotation_known, &rotation_due_known, NULL, 0);
+	ScanKeyInit(&key, ROTATION_NEXT_ATTEMPT_AT, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
+				TimestampTzGetDatum(from));
+	scan_begin_ordered(&scan, &rotation_known, &rotation_due_known, &key, 1);
 	while (more && HeapTupleIsValid(tuple = scan_next(&scan)))
 	{
 		DueItem item = {.secret_id =
 							DatumGetInt64(scan_required(&scan, tuple, ROTATION_SECRET_ID))};
-		bool null;
-		Datum at = scan_column(&scan, tuple, ROTATION_NEXT_ATTEMPT_AT, &null);
+		TimestampTz at = DatumGetTimestampTz(scan_required(&scan, tuple, ROTATION_NEXT_ATTEMPT_AT));
 
-		if (!null && find_role(item.secret_id, &item.role))
-			more = visit(&item, DatumGetTimestampTz(at), arg);
+		if (find_role(item.secret_id, &item.role))
+			more = visit(&item, at, arg);
 	}
 	scan_end(&scan);
 }
@@ -112,6 +114,8 @@ typedef struct Collection
 	DueItem *items;
 	int count;
 	int limit;
+	int skip;
+	int skipped; /* of this kind */
 	TimestampTz now;
 	bool missed;
 } Collection;
@@ -123,23 +127,31 @@ collect(const DueItem *item, TimestampTz at, void *arg)
 
 	if (at > found->now)
 		return false;
+	if (found->skipped < found->skip)
+	{
+		found->skipped++;
+		return true;
+	}
 	found->items[found->count] = *item;
 	found->items[found->count].missed = found->missed;
 	return ++found->count < found->limit;
 }
 
 int
-catalog_due(DueItem *items, int limit, TimestampTz now, DueKinds kinds, TimestampTz up_since)
+catalog_due(DueItem *items, int limit, int skip, TimestampTz now, DueKinds kinds,
+			TimestampTz up_since)
 {
-	Collection found = {.items = items, .now = now};
+	Collection found = {.items = items, .skip = skip, .now = now};
 
 	/* However many were queued or go on failing, the schedule goes on too. */
 	found.limit = kinds >= DUE_FRESH ? limit / 2 : limit;
-	each_unfinished(collect, &found);
+	each_unfinished(DT_NOBEGIN, collect, &found);
 	found.limit = limit;
+	found.skipped = 0;
 	if (kinds >= DUE_FRESH && found.count < limit)
 		each_scheduled(up_since, DT_NOEND, collect, &found);
 	found.missed = true;
+	found.skipped = 0;
 	if (kinds >= DUE_MISSED && found.count < limit)
 		each_scheduled(DT_NOBEGIN, up_since, collect, &found);
 	return found.count;
@@ -158,7 +170,7 @@ catalog_next_due(TimestampTz now)
 	TimestampTz unfinished = DT_NOEND;
 	TimestampTz scheduled = DT_NOEND;
 
-	each_unfinished(take_first, &unfinished);
-	each_scheduled(now, DT_NOEND, take_first, &scheduled);
+	each_unfinished(now + 1, take_first, &unfinished);
+	each_scheduled(now + 1, DT_NOEND, take_first, &scheduled);
 	return Min(unfinished, scheduled);
 }

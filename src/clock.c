@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "clock.h"
+#include "compat.h"
 #include "pgtime.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
@@ -47,7 +48,7 @@ clock_check_setting(char **value, void **extra, GucSource source)
 
 	if (*value == NULL || (*value)[0] == '\0')
 		return true;
-	time = malloc(sizeof(*time)); /* NOLINT: the GUC machinery frees it. */
+	time = GUC_EXTRA_ALLOC(sizeof(*time));
 	if (time == NULL)
 		return false;
 	*extra = time;

@@ -45,6 +45,13 @@
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* What a setting's check hook hands on is freed by the server: from 16 on in a memory context. */
+#if PG_VERSION_NUM >= 160000
+#define GUC_EXTRA_ALLOC(size) guc_malloc(LOG, size)
+#else
+#define GUC_EXTRA_ALLOC(size) malloc(size)
+#endif
+
 /* Transactions got a time limit of their own in 17: what a session is given to have none. */
 #if PG_VERSION_NUM >= 170000
 #define NO_TRANSACTION_TIMEOUT " -c transaction_timeout=0"
