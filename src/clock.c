@@ -17,6 +17,12 @@ clock_now(void)
 	return test_time != 0 ? test_time : GetCurrentTimestamp();
 }
 
+bool
+clock_is_set(void)
+{
+	return test_time != 0;
+}
+
 TimestampTz
 clock_shown_at(TimestampTz recorded)
 {

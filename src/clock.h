@@ -12,6 +12,9 @@
 
 extern TimestampTz clock_now(void);
 
+/* Has a test set it? */
+extern bool clock_is_set(void);
+
 /* What it showed at a moment that was recorded: one that was set stands still. */
 extern TimestampTz clock_shown_at(TimestampTz recorded);
 

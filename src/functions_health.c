@@ -23,6 +23,7 @@
 #include "request.h"
 #include "route.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "utils/memutils.h"
 #include "watch.h"
 #include "access/xact.h"
@@ -280,6 +281,18 @@ check_count(const Findings *findings, const char *name, const char *status, cons
 		finding(findings, name, "ok", "none", NULL);
 }
 
+/* A clock that was set for a test, and forgotten, lets nothing fall due. */
+static void
+check_clock(const Findings *findings)
+{
+	if (clock_is_set())
+		finding(findings, "clock", "error",
+				psprintf("schedules stand still at %s", timestamptz_to_str(clock_now())),
+				"It was set for a test: remove rotor.test_clock from the configuration.");
+	else
+		finding(findings, "clock", "ok", "schedules go by the system's clock", NULL);
+}
+
 static void
 check_rotations(const Findings *findings)
 {
@@ -294,7 +307,8 @@ check_rotations(const Findings *findings)
 	check_count(findings, "without_owner", "warning",
 				"SELECT count(*) FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id "
 				"WHERE r.status IN ('in_progress', 'verifying') "
-				"AND r.next_attempt_at < now() - interval '1 minute' AND s.system_identifier = "
+				"AND r.next_attempt_at < " CLOCK_SQL
+				" - interval '1 minute' AND s.system_identifier = "
 				"(SELECT c.system_identifier FROM pg_catalog.pg_control_system() c) AND NOT EXISTS "
 				"(SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'object' "
 				"AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass "
@@ -359,6 +373,7 @@ rotor_health(PG_FUNCTION_ARGS)
 	check_keys(&findings);
 	check_key_file(&findings);
 	check_pg_hba(&findings);
+	check_clock(&findings);
 	check_rotations(&findings);
 	check_upkeep(&findings);
 	access_leave(&scope);

@@ -53,6 +53,7 @@ sub due_at
 	clock($node, '2027-03-28 01:05:00');
 	is(due_at($node, 'app_user'), '2027-03-28 01:00 true', 'upcoming goes by the same clock');
 	like(health_of($node, 'overdue'), qr/^warning .*: 1$/, 'and so does health()');
+	like(health_of($node, 'clock'), qr/^error schedules stand still at 2027-03-28/, 'which says that a clock is set');
 	is(run_due($node), 'success|1', 'it is done');
 	is(planned($node, 'app_user'), '2027-03-29 00:30', 'from then on it is summer');
 	clock($node, '2027-10-30 12:00:00');
@@ -235,6 +236,22 @@ CONF
 	is(sql($node, q{SELECT count(*) FROM rotor.rotations WHERE started_at < (SELECT started_at FROM rotor.rotations WHERE secret = 'caller')}),
 		'1', 'the caller came second');
 	stop_listener($proxy);
+
+	# A policy that is changed while one of its rotations ends
+	clock($node, '2027-05-02 12:00:00');
+	my $holder = holder($node, q{UPDATE rotor.policy SET schedule = '30 4 * * *' WHERE name = 'daily'});
+	my $rotation = start_call($node, q{SELECT status FROM rotor.rotate('due_1')});
+	ok(waits_for_lock($node, wait_for_worker($node, 'due_1')), 'given a rotation that ends while its policy is being changed');
+	let_go($holder, 'COMMIT');
+	is(end_call($rotation)->{out}, 'success', 'it ends well');
+	is(planned($node, 'due_1'), '2027-05-03 04:30', 'and is planned by the new policy');
+	is(sql($node, q{SELECT count(DISTINCT next_rotation) FROM rotor.secrets WHERE policy = 'daily'}), '1', 'as all others');
+	$holder = holder($node, q{SELECT rotor.manage('due_1', policy => 'default')});
+	$rotation = start_call($node, q{SELECT status FROM rotor.rotate('due_1')});
+	ok(waits_for_lock($node, wait_for_worker($node, 'due_1')), 'given a rotation that ends while its secret is given another policy');
+	let_go($holder, 'COMMIT');
+	is(end_call($rotation)->{out}, 'success', 'it ends well');
+	is(planned($node, 'due_1'), '', 'and is planned by that one: not at all');
 	$node->stop;
 }
 

@@ -89,6 +89,29 @@ SELECT * FROM rotor.next_runs('t_night', 4, '2026-03-26 12:00');
 SELECT * FROM rotor.next_runs('t_weekly', 3, '2026-03-03 12:00');
 SELECT * FROM rotor.next_runs('t_scattered', 2, '2026-03-03 12:00');
 
+-- In a year with its changes of clocks: each run lies in a window, whose end is told; and no run that the schedule alone
+-- would have there is left out.
+INSERT INTO rotor.policy (name, schedule, rotation_interval, time_zone, window_schedule, window_duration) VALUES
+    ('t_w1', '*/20 * * * *', NULL, 'Europe/Berlin', '30 1 * * *', '90 minutes'), ('t_w1_w', '30 1 * * *', NULL, 'Europe/Berlin', NULL, NULL),
+    ('t_w1_s', '*/20 * * * *', NULL, 'Europe/Berlin', NULL, NULL),
+    ('t_w2', '15 2,14 * * *', NULL, 'Australia/Lord_Howe', '0 */6 * * *', '3 hours'), ('t_w2_w', '0 */6 * * *', NULL, 'Australia/Lord_Howe', NULL, NULL),
+    ('t_w2_s', '15 2,14 * * *', NULL, 'Australia/Lord_Howe', NULL, NULL),
+    ('t_w3', '0 12 * * *', NULL, 'America/New_York', '0 22 * * fri,sat', '30 hours'), ('t_w3_w', '0 22 * * fri,sat', NULL, 'America/New_York', NULL, NULL),
+    ('t_w3_s', '0 12 * * *', NULL, 'America/New_York', NULL, NULL);
+WITH policy AS (SELECT name, window_duration FROM rotor.policy WHERE name IN ('t_w1', 't_w2', 't_w3')),
+opening AS MATERIALIZED (
+    SELECT p.name, o.planned AS opens, o.planned + p.window_duration AS closes
+    FROM policy p, rotor.next_runs(p.name || '_w', 2500, '2025-12-25 00:00') o),
+run AS MATERIALIZED (
+    SELECT p.name, r.planned, r.window_end FROM policy p, rotor.next_runs(p.name, 10000, '2026-01-01 00:00') r WHERE r.planned < '2027-01-01 00:00'),
+wanted AS (
+    SELECT p.name, s.planned FROM policy p, rotor.next_runs(p.name || '_s', 10000, '2026-01-01 00:00') s
+    WHERE s.planned < '2026-05-15 00:00' AND EXISTS (SELECT FROM opening o WHERE o.name = p.name AND s.planned >= o.opens AND s.planned < o.closes))
+SELECT r.name, count(*) > 100 AS many,
+    bool_and(EXISTS (SELECT FROM opening o WHERE o.name = r.name AND r.planned >= o.opens AND r.planned < o.closes AND r.window_end = o.closes)) AS in_a_window,
+    (SELECT count(*) FROM wanted w WHERE w.name = r.name AND NOT EXISTS (SELECT FROM run WHERE run.name = w.name AND run.planned = w.planned)) AS left_out
+FROM run r GROUP BY r.name ORDER BY r.name;
+
 -- Nothing to list, and what cannot be listed.
 SELECT * FROM rotor.next_runs('default');
 SELECT count(*), min(planned) > now() AS later FROM rotor.next_runs('t_utc');
