@@ -109,6 +109,7 @@ catalog_execute(const char *sql, int nargs, Oid *types, Datum *values, const cha
 	code = execute_newest(plan, values, nulls);
 	if (code < 0)
 		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(code));
+	(void) SPI_freeplan(plan);
 	return SPI_processed;
 }
 

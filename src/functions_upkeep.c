@@ -76,6 +76,11 @@ tell(ReturnSetInfo *set, const char *secret, const char *role, ReconcileFinding 
 	bool nulls[] = {false, false, false, remedy == NULL};
 
 	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	for (size_t i = 0; i < lengthof(values); i++)
+	{
+		if (!nulls[i])
+			pfree(DatumGetPointer(values[i]));
+	}
 }
 
 /* All secrets, in pieces: what agrees with its role, as nearly all do, is looked at and no more. */
@@ -90,7 +95,6 @@ reconcile_all(ReturnSetInfo *set, const Actor *actor, int64 counts[RECONCILE_FIN
 	do
 	{
 		count = reconcile_read(after, items, RECONCILE_PIECE);
-		SPI_freetuptable(SPI_tuptable);
 		for (int i = 0; i < count; i++)
 		{
 			ReconcileItem *item = &items[i];

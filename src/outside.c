@@ -245,7 +245,7 @@ outside_turn(bool here)
 	}
 	/* Its tables went by a way that tells nobody: its roles are not managed any more. */
 	watch_report(&report);
-	if (report.roles > 0)
+	if (report.roles > 0 || comparison.running)
 	{
 		watch_compare(WATCH_NO_EXTENSION);
 		(void) compare();

@@ -373,8 +373,8 @@ hasten_rotation(int64 id)
 				  id);
 }
 
-ReconcileFinding
-reconcile_secret(int64 id, const Actor *actor, char *role)
+static ReconcileFinding
+reconcile(int64 id, const Actor *actor, char *role)
 {
 	Secret secret;
 	Policy policy;
@@ -403,6 +403,18 @@ reconcile_secret(int64 id, const Actor *actor, char *role)
 	return finding == RECONCILE_OK ? good : finding;
 }
 
+ReconcileFinding
+reconcile_secret(int64 id, const Actor *actor, char *role)
+{
+	ReconcileFinding finding;
+
+	/* Of its own, so that what its statements leave behind does not add up over many secrets. */
+	SPI_connect();
+	finding = reconcile(id, actor, role);
+	SPI_finish();
+	return finding;
+}
+
 /* --- all secrets --- */
 
 int
@@ -413,6 +425,7 @@ reconcile_read(int64 after, ReconcileItem *items, int limit)
 					  Int64GetDatum((int64) GetSystemIdentifier())};
 	int count;
 
+	SPI_connect();
 	count = (int) catalog_execute(
 		"SELECT s.id, s.name, coalesce(a.rolname, s.username), s.role_oid, p.outside_change, "
 		"s.system_identifier = $3, " FINDING ", a.rolname IS DISTINCT FROM s.username "
@@ -439,6 +452,7 @@ reconcile_read(int64 after, ReconcileItem *items, int limit)
 						   item->finding != RECONCILE_ROLE_MISSING &&
 						   item->finding != RECONCILE_CHANGED_ELSEWHERE;
 	}
+	SPI_finish();
 	return count;
 }
 
