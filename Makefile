@@ -23,6 +23,7 @@ OBJS = \
 	src/bgworker.o \
 	src/catalog.o \
 	src/catalog_due.o \
+	src/catalog_emergency.o \
 	src/catalog_keys.o \
 	src/catalog_read.o \
 	src/catalog_rotation.o \
@@ -30,9 +31,11 @@ OBJS = \
 	src/catalog_scan.o \
 	src/catch_up.o \
 	src/clock.o \
+	src/emergency.o \
 	src/fsm.o \
 	src/functions.o \
 	src/functions_admin.o \
+	src/functions_emergency.o \
 	src/functions_generate.o \
 	src/functions_guard.o \
 	src/functions_health.o \
@@ -49,6 +52,7 @@ OBJS = \
 	src/hba.o \
 	src/keyring.o \
 	src/login.o \
+	src/login_slots.o \
 	src/maintenance.o \
 	src/manage.o \
 	src/master_key.o \
@@ -62,6 +66,7 @@ OBJS = \
 	src/retention.o \
 	src/role.o \
 	src/rotation.o \
+	src/rotation_batch.o \
 	src/rotation_state.o \
 	src/rotation_steps.o \
 	src/rotor.o \

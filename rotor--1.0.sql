@@ -258,8 +258,8 @@ CREATE TABLE rotor.rotation (
     id                 uuid PRIMARY KEY,
     secret_id          bigint NOT NULL REFERENCES rotor.secret,
     version_id         uuid,
-    trigger            text NOT NULL CONSTRAINT rotation_trigger_is_manual_schedule_or_rollback
-        CHECK (trigger IN ('manual', 'schedule', 'rollback')),
+    trigger            text NOT NULL CONSTRAINT rotation_trigger_is_known
+        CHECK (trigger IN ('manual', 'schedule', 'rollback', 'emergency')),
     strategy           text NOT NULL CONSTRAINT rotation_strategy_is_staged_or_immediate
         CHECK (strategy IN ('staged', 'immediate')),
     step               text NOT NULL,
@@ -284,7 +284,8 @@ CREATE TABLE rotor.rotation (
     create_ms          float8,
     set_ms             float8,
     test_ms            float8,
-    finish_ms          float8
+    finish_ms          float8,
+    emergency          uuid
 );
 CREATE UNIQUE INDEX rotation_one_active ON rotor.rotation (secret_id)
     WHERE status IN ('pending', 'in_progress', 'verifying');
@@ -292,12 +293,13 @@ CREATE INDEX rotation_due ON rotor.rotation (next_attempt_at)
     WHERE status IN ('pending', 'in_progress', 'verifying');
 CREATE INDEX rotation_secret ON rotor.rotation (secret_id, queued_at);
 CREATE INDEX rotation_dead ON rotor.rotation (secret_id) WHERE dead_letter;
+CREATE INDEX rotation_emergency ON rotor.rotation (emergency) WHERE emergency IS NOT NULL;
 CREATE INDEX rotation_finished ON rotor.rotation (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE rotor.rotation IS 'one attempt to give a secret a new value; its uuid is the correlation id everywhere';
 COMMENT ON COLUMN rotor.rotation.id IS 'the rotation''s uuid';
 COMMENT ON COLUMN rotor.rotation.secret_id IS 'the secret';
 COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings; history outlives it';
-COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule or rollback';
+COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule, rollback or emergency';
 COMMENT ON COLUMN rotor.rotation.strategy IS 'staged or immediate';
 COMMENT ON COLUMN rotor.rotation.step IS 'what comes next: create, set, test, finish, undo; done when it is over';
 COMMENT ON COLUMN rotor.rotation.status IS 'pending, in_progress, verifying; then success, failed, rolled_back or cancelled';
@@ -321,6 +323,7 @@ COMMENT ON COLUMN rotor.rotation.create_ms IS 'milliseconds of step create, its 
 COMMENT ON COLUMN rotor.rotation.set_ms IS 'milliseconds of step set, its commit left out';
 COMMENT ON COLUMN rotor.rotation.test_ms IS 'milliseconds of step test';
 COMMENT ON COLUMN rotor.rotation.finish_ms IS 'milliseconds of step finish, its commit left out';
+COMMENT ON COLUMN rotor.rotation.emergency IS 'the emergency it belongs to: the former value has leaked, so there is no way back';
 
 CREATE TABLE rotor.saved_verifier (
     rotation_id       uuid PRIMARY KEY REFERENCES rotor.rotation,
@@ -337,6 +340,50 @@ COMMENT ON COLUMN rotor.saved_verifier.sealed IS 'the role''s former verifier an
 COMMENT ON COLUMN rotor.saved_verifier.version_stage IS 'stage that the rotation''s version had';
 COMMENT ON COLUMN rotor.saved_verifier.former_current IS 'version that was current';
 COMMENT ON COLUMN rotor.saved_verifier.former_previous IS 'version that was previous';
+
+CREATE TABLE rotor.emergency (
+    id                 uuid PRIMARY KEY,
+    policy             text,
+    pattern            text,
+    reason             text,
+    terminate_sessions boolean,
+    requested_by       text NOT NULL,
+    session_user_name  text,
+    client_addr        inet,
+    requested_pid      int NOT NULL,
+    total              bigint NOT NULL DEFAULT 0,
+    succeeded          bigint,
+    failed             bigint,
+    started_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at        timestamptz,
+    cancelled_at       timestamptz
+);
+CREATE INDEX emergency_open ON rotor.emergency (started_at) WHERE finished_at IS NULL;
+COMMENT ON TABLE rotor.emergency IS 'one rotate_all(): values have leaked, so many secrets get new ones';
+COMMENT ON COLUMN rotor.emergency.id IS 'its uuid';
+COMMENT ON COLUMN rotor.emergency.policy IS 'only secrets of this policy; null: of any';
+COMMENT ON COLUMN rotor.emergency.pattern IS 'only secrets whose names are LIKE this; null: any';
+COMMENT ON COLUMN rotor.emergency.reason IS 'the caller''s words';
+COMMENT ON COLUMN rotor.emergency.terminate_sessions IS 'whether the roles'' other sessions are ended after proof; null: as each policy says';
+COMMENT ON COLUMN rotor.emergency.requested_by IS 'the role that asked';
+COMMENT ON COLUMN rotor.emergency.session_user_name IS 'the session user behind it';
+COMMENT ON COLUMN rotor.emergency.client_addr IS 'from where; null: a local socket';
+COMMENT ON COLUMN rotor.emergency.requested_pid IS 'process of the caller, whose own session is spared';
+COMMENT ON COLUMN rotor.emergency.total IS 'secrets that were put on its list';
+COMMENT ON COLUMN rotor.emergency.succeeded IS 'rotations that succeeded; null until it is over';
+COMMENT ON COLUMN rotor.emergency.failed IS 'rotations that did not; null until it is over';
+COMMENT ON COLUMN rotor.emergency.started_at IS 'when it was begun';
+COMMENT ON COLUMN rotor.emergency.finished_at IS 'when nothing was left to do; null until then';
+COMMENT ON COLUMN rotor.emergency.cancelled_at IS 'when cancel_emergency() called off what had not begun';
+
+CREATE TABLE rotor.emergency_secret (
+    secret_id bigint PRIMARY KEY REFERENCES rotor.secret ON DELETE CASCADE,
+    emergency uuid NOT NULL REFERENCES rotor.emergency
+);
+CREATE INDEX emergency_secret_emergency ON rotor.emergency_secret (emergency);
+COMMENT ON TABLE rotor.emergency_secret IS 'secrets of emergencies whose rotation has not begun yet';
+COMMENT ON COLUMN rotor.emergency_secret.secret_id IS 'the secret';
+COMMENT ON COLUMN rotor.emergency_secret.emergency IS 'the emergency; a later one takes the secret over';
 
 CREATE TABLE rotor.access_grant (
     secret_id  bigint NOT NULL REFERENCES rotor.secret,
@@ -487,6 +534,18 @@ CREATE FUNCTION rotor.next_runs(
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_next_runs';
 COMMENT ON FUNCTION rotor.next_runs(text, int, timestamptz) IS
     'the next rotations that a policy plans, for a password that was set at "after" (null: now): from when, until when with all of its jitter, and when the window closes';
+CREATE FUNCTION rotor.rotate_all(
+    policy text DEFAULT NULL, pattern text DEFAULT NULL, reason text DEFAULT NULL,
+    terminate_sessions boolean DEFAULT NULL, wait boolean DEFAULT true,
+    OUT status text, OUT rotations bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rotate_all';
+COMMENT ON FUNCTION rotor.rotate_all(text, text, text, boolean, boolean) IS
+    'emergency: gives every secret, or those of a policy, or whose names are LIKE a pattern, a new value and counts the rotations by status; never back to the former values; superusers only';
+
+CREATE FUNCTION rotor.cancel_emergency(emergency uuid) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_cancel_emergency';
+COMMENT ON FUNCTION rotor.cancel_emergency(uuid) IS
+    'calls off those rotations of an emergency that have not begun, and returns how many; 55000 if it is over; superusers only';
 
 CREATE FUNCTION rotor.rollback(secret text) RETURNS rotor.rotation
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rollback';
@@ -665,9 +724,31 @@ CREATE VIEW rotor.rotations AS
            r.attempt, r.next_attempt_at, r.dead_letter, r.outcome, r.error_code, r.error_message, r.note,
            r.reason, r.requested_by, r.session_user_name, r.client_addr,
            r.queued_at, r.started_at, r.finished_at, r.duration,
-           r.create_ms, r.set_ms, r.test_ms, r.finish_ms
+           r.create_ms, r.set_ms, r.test_ms, r.finish_ms, r.emergency
     FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id;
 COMMENT ON VIEW rotor.rotations IS 'history of all rotations, with the time of each step';
+
+CREATE VIEW rotor.emergencies AS
+    SELECT e.id, e.policy, e.pattern, e.reason, e.requested_by,
+           CASE WHEN e.cancelled_at IS NOT NULL THEN 'cancelled' WHEN e.finished_at IS NOT NULL THEN 'finished'
+                ELSE 'running' END AS state,
+           e.total, coalesce(e.succeeded + e.failed, c.succeeded + c.failed) AS done,
+           coalesce(e.succeeded, c.succeeded) AS succeeded, coalesce(e.failed, c.failed) AS failed,
+           c.waiting + c.active AS remaining,
+           round((coalesce(e.succeeded + e.failed, c.succeeded + c.failed) / nullif(extract(epoch
+               FROM coalesce(e.finished_at, clock_timestamp()) - e.started_at), 0))::numeric, 1) AS per_second,
+           CASE WHEN e.finished_at IS NULL AND c.succeeded + c.failed > 0
+                THEN (clock_timestamp() - e.started_at) * ((c.waiting + c.active)::float8 / (c.succeeded + c.failed))
+                END AS time_left,
+           e.started_at, e.finished_at, e.cancelled_at
+    FROM rotor.emergency e
+    CROSS JOIN LATERAL (
+        SELECT (SELECT count(*) FROM rotor.emergency_secret l WHERE l.emergency = e.id) AS waiting,
+               count(*) FILTER (WHERE r.status = 'success') AS succeeded,
+               count(*) FILTER (WHERE r.status IN ('failed', 'rolled_back', 'cancelled')) AS failed,
+               count(*) FILTER (WHERE r.status IN ('pending', 'in_progress', 'verifying')) AS active
+        FROM rotor.rotation r WHERE r.emergency = e.id) c;
+COMMENT ON VIEW rotor.emergencies IS 'each rotate_all(): how many secrets are done and remain, the rate, the time that is left at that rate';
 
 CREATE VIEW rotor.dead_letter AS
     SELECT r.id, s.name AS secret, s.username AS role, r.step, r.attempt, r.outcome, r.error_code,

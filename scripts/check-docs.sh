@@ -135,14 +135,14 @@ check_tables() {
     # Of transitions, of change_event(), of a row of its own, and of functions that take the event's name.
     events=$(
         found '\{S\(\w+\), O\(\w+\), *S\(\w+\), *T\(\w+\), *"(\w+)"' src/fsm.c
-        found 'catalog_audit_event\(\s*&?\w+,\s*"(\w+)"' src/*.c
+        found 'catalog_audit_event\(\s*&?[\w>-]+,\s*"(\w+)"' src/*.c
         found '\bfinish_managed\(&\w+,\s*"(\w+)"' src/*.c
         found '\.event = "(\w+)"' src/*.c
         found '"(configuration_\w+)"' src/*.c
     )
     same "audit event" "$page, Audit events" "$events" \
         "$(first_cells "Audit events" | grep -oE '[a-z_]+')"
-    for event in $(found 'catalog_audit_event\(\s*&?\w+,\s*([a-z]\w*)\b(?!")' src/*.c | { grep -vxE 'event|change_event' || true; }); do
+    for event in $(found 'catalog_audit_event\(\s*&?[\w>-]+,\s*([a-z]\w*)\b(?!")' src/*.c | { grep -vxE 'event|change_event' || true; }); do
         complain "check-docs.sh does not know where the audit event '$event' comes from"
     done
 }

@@ -48,9 +48,31 @@ CREATE VIEW rotor.rotations AS
            r.attempt, r.next_attempt_at, r.dead_letter, r.outcome, r.error_code, r.error_message, r.note,
            r.reason, r.requested_by, r.session_user_name, r.client_addr,
            r.queued_at, r.started_at, r.finished_at, r.duration,
-           r.create_ms, r.set_ms, r.test_ms, r.finish_ms
+           r.create_ms, r.set_ms, r.test_ms, r.finish_ms, r.emergency
     FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id;
 COMMENT ON VIEW rotor.rotations IS 'history of all rotations, with the time of each step';
+
+CREATE VIEW rotor.emergencies AS
+    SELECT e.id, e.policy, e.pattern, e.reason, e.requested_by,
+           CASE WHEN e.cancelled_at IS NOT NULL THEN 'cancelled' WHEN e.finished_at IS NOT NULL THEN 'finished'
+                ELSE 'running' END AS state,
+           e.total, coalesce(e.succeeded + e.failed, c.succeeded + c.failed) AS done,
+           coalesce(e.succeeded, c.succeeded) AS succeeded, coalesce(e.failed, c.failed) AS failed,
+           c.waiting + c.active AS remaining,
+           round((coalesce(e.succeeded + e.failed, c.succeeded + c.failed) / nullif(extract(epoch
+               FROM coalesce(e.finished_at, clock_timestamp()) - e.started_at), 0))::numeric, 1) AS per_second,
+           CASE WHEN e.finished_at IS NULL AND c.succeeded + c.failed > 0
+                THEN (clock_timestamp() - e.started_at) * ((c.waiting + c.active)::float8 / (c.succeeded + c.failed))
+                END AS time_left,
+           e.started_at, e.finished_at, e.cancelled_at
+    FROM rotor.emergency e
+    CROSS JOIN LATERAL (
+        SELECT (SELECT count(*) FROM rotor.emergency_secret l WHERE l.emergency = e.id) AS waiting,
+               count(*) FILTER (WHERE r.status = 'success') AS succeeded,
+               count(*) FILTER (WHERE r.status IN ('failed', 'rolled_back', 'cancelled')) AS failed,
+               count(*) FILTER (WHERE r.status IN ('pending', 'in_progress', 'verifying')) AS active
+        FROM rotor.rotation r WHERE r.emergency = e.id) c;
+COMMENT ON VIEW rotor.emergencies IS 'each rotate_all(): how many secrets are done and remain, the rate, the time that is left at that rate';
 
 CREATE VIEW rotor.dead_letter AS
     SELECT r.id, s.name AS secret, s.username AS role, r.step, r.attempt, r.outcome, r.error_code,

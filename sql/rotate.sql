@@ -18,6 +18,18 @@ CREATE FUNCTION rotor.next_runs(
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_next_runs';
 COMMENT ON FUNCTION rotor.next_runs(text, int, timestamptz) IS
     'the next rotations that a policy plans, for a password that was set at "after" (null: now): from when, until when with all of its jitter, and when the window closes';
+CREATE FUNCTION rotor.rotate_all(
+    policy text DEFAULT NULL, pattern text DEFAULT NULL, reason text DEFAULT NULL,
+    terminate_sessions boolean DEFAULT NULL, wait boolean DEFAULT true,
+    OUT status text, OUT rotations bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rotate_all';
+COMMENT ON FUNCTION rotor.rotate_all(text, text, text, boolean, boolean) IS
+    'emergency: gives every secret, or those of a policy, or whose names are LIKE a pattern, a new value and counts the rotations by status; never back to the former values; superusers only';
+
+CREATE FUNCTION rotor.cancel_emergency(emergency uuid) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_cancel_emergency';
+COMMENT ON FUNCTION rotor.cancel_emergency(uuid) IS
+    'calls off those rotations of an emergency that have not begun, and returns how many; 55000 if it is over; superusers only';
 
 CREATE FUNCTION rotor.rollback(secret text) RETURNS rotor.rotation
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_rollback';

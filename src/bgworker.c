@@ -13,6 +13,7 @@
 #include "catalog_read.h"
 #include "clock.h"
 #include "compat.h"
+#include "emergency.h"
 #include "guc.h"
 #include "hba.h"
 #include "keyring.h"
@@ -295,6 +296,27 @@ maintain(void)
 }
 
 static void
+plan_emergency(void *arg)
+{
+	Request *request = arg;
+
+	request->emergency_id = catalog_begin_emergency(&request->emergency, &request->total);
+}
+
+/* Puts the secrets on the list, unless the caller has called it off; all workers go to work on it. */
+static void
+begin_emergency(Request *request)
+{
+	uint32 open = GATE_OPEN;
+
+	if (!pg_atomic_compare_exchange_u32(&request->gate, &open, GATE_SETTING))
+		failure_set(&request->answer.failure, ERRCODE_QUERY_CANCELED,
+					"the emergency was called off by its caller", "Nothing was rotated.", NULL);
+	else if (in_transaction(plan_emergency, request, &request->answer.failure))
+		request_wake_workers();
+}
+
+static void
 serve(Request *request)
 {
 	Failure failure;
@@ -306,9 +328,13 @@ serve(Request *request)
 		request->answer.failure = failure;
 	else if (request->kind == REQUEST_RUN_DUE)
 	{
+		while (!request_should_leave() && emergency_turn(request->counts) == 0)
+			CHECK_FOR_INTERRUPTS();
 		run_due(DUE_MISSED, request->counts);
 		maintain();
 	}
+	else if (request->kind == REQUEST_EMERGENCY)
+		begin_emergency(request);
 	else if (request->kind == REQUEST_ROTATE)
 	{
 		rotation_run(&order, &request->gate, answer_early, request, &answer);
@@ -399,7 +425,15 @@ rotor_worker_main(Datum arg)
 		}
 		here = extension_is_here(&failure);
 		if (here)
+		{
+			int emergency_ms = emergency_turn(counts);
+
+			if (emergency_ms == 0)
+				continue;
 			next_ms = due_turn(DUE_MISSED, request_catch_up(), counts);
+			if (emergency_ms > 0)
+				sleep_ms = Min(sleep_ms, emergency_ms);
+		}
 		if (next_ms >= 0)
 			sleep_ms = Min(sleep_ms, next_ms);
 		if (outside_turn(here) || (here && (maintenance_turn() || resealing_turn())) ||

@@ -352,7 +352,8 @@ label(const pg_uuid_t *version, const char *stage)
 
 void
 catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
-						const uint8_t fingerprint[FINGERPRINT_LEN], SavedVerifier *saved)
+						const uint8_t fingerprint[FINGERPRINT_LEN], SavedVerifier *saved,
+						bool keep_previous)
 {
 	Args args = {0};
 	uint64 count;
@@ -383,7 +384,7 @@ catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
 	if (saved->has_previous)
 		label(&saved->former_previous, NULL);
 	if (saved->has_current)
-		label(&saved->former_current, "previous");
+		label(&saved->former_current, keep_previous ? "previous" : NULL);
 	memset(&args, 0, sizeof(args));
 	arg_uuid(&args, version);
 	arg(&args, fingerprint_datum(fingerprint));

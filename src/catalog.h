@@ -17,7 +17,7 @@ typedef struct RotationRow
 	int64 secret_id;
 	bool has_version;
 	pg_uuid_t version;
-	const char *trigger;  /* manual, schedule, rollback */
+	const char *trigger;  /* manual, schedule, rollback, emergency */
 	const char *strategy; /* staged, immediate */
 	FsmStep step;
 	FsmStatus status;
@@ -30,6 +30,8 @@ typedef struct RotationRow
 	const char *note;		   /* NULL: none */
 	const char *reason;		   /* NULL: none */
 	bool terminate_sessions;
+	bool in_emergency; /* the former value has leaked */
+	pg_uuid_t emergency;
 	bool due; /* when loaded: its next attempt may begin */
 	Actor actor;
 	TimestampTz started_at;			/* 0: not yet */
@@ -113,12 +115,12 @@ extern void catalog_insert_version(const pg_uuid_t *id, int64 secret_id, const S
 extern bool catalog_load_version(const pg_uuid_t *id, SealedValue *value, char stage[16],
 								 uint8_t fingerprint[FINGERPRINT_LEN], bool *has_fingerprint);
 /*
- * Moves the labels: version becomes current, current previous, previous none; notes the fingerprint
- * and set_at. Fills *saved with how they stood.
+ * Moves the labels: version becomes current, previous none, current previous, or none either if it
+ * is not to be kept; notes the fingerprint and set_at. Fills *saved with how they stood.
  */
-extern void
-catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
-						const uint8_t fingerprint[FINGERPRINT_LEN], SavedVerifier *saved);
+extern void catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
+									const uint8_t fingerprint[FINGERPRINT_LEN],
+									SavedVerifier *saved, bool keep_previous);
 /* Puts the labels back as *saved has them. */
 extern void catalog_demote_version(const pg_uuid_t *version, const SavedVerifier *saved);
 extern void catalog_note_verified(const pg_uuid_t *version);

@@ -16,7 +16,7 @@ static Statement load_rotation = {
 	"SELECT secret_id, version_id, trigger, strategy, step, status, attempt, terminate_sessions, "
 	"reason, requested_by, session_user_name, host(client_addr), started_at, note, "
 	"coalesce(next_attempt_at <= $2, false), dead_letter, outcome, error_code, "
-	"error_message "
+	"error_message, emergency "
 	"FROM rotor.rotation WHERE id = $1 FOR UPDATE",
 	2,
 	{UUIDOID, TIMESTAMPTZOID},
@@ -27,11 +27,11 @@ static Statement save_rotation = {
 	"INSERT INTO rotor.rotation AS r (id, secret_id, version_id, trigger, strategy, step, status, "
 	"attempt, next_attempt_at, dead_letter, outcome, error_code, error_message, note, reason, "
 	"terminate_sessions, requested_by, session_user_name, client_addr, started_at, finished_at, "
-	"create_ms, set_ms, test_ms, finish_ms) "
+	"create_ms, set_ms, test_ms, finish_ms, emergency) "
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
 	"CASE WHEN $7 IN " ACTIVE " THEN $9 END, "
 	"$10, $11, $12, $13, $14, $15, $16, $17, $18, $19::inet, $20, "
-	"CASE WHEN $7 NOT IN " ACTIVE " THEN clock_timestamp() END, $21, $22, $23, $24) "
+	"CASE WHEN $7 NOT IN " ACTIVE " THEN clock_timestamp() END, $21, $22, $23, $24, $25) "
 	"ON CONFLICT (id) DO UPDATE SET version_id = excluded.version_id, step = excluded.step, "
 	"status = excluded.status, attempt = excluded.attempt, "
 	"next_attempt_at = excluded.next_attempt_at, dead_letter = excluded.dead_letter, "
@@ -42,11 +42,13 @@ static Statement save_rotation = {
 	"create_ms = coalesce(excluded.create_ms, r.create_ms), "
 	"set_ms = coalesce(excluded.set_ms, r.set_ms), "
 	"test_ms = coalesce(excluded.test_ms, r.test_ms), "
-	"finish_ms = coalesce(excluded.finish_ms, r.finish_ms)",
-	24,
-	{UUIDOID,		 INT8OID, UUIDOID, TEXTOID,		   TEXTOID,	  TEXTOID,	 TEXTOID,	INT4OID,
-	 TIMESTAMPTZOID, BOOLOID, TEXTOID, TEXTOID,		   TEXTOID,	  TEXTOID,	 TEXTOID,	BOOLOID,
-	 TEXTOID,		 TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID},
+	"finish_ms = coalesce(excluded.finish_ms, r.finish_ms), trigger = excluded.trigger, "
+	"emergency = excluded.emergency, terminate_sessions = excluded.terminate_sessions",
+	25,
+	{UUIDOID,	INT8OID,		UUIDOID,   TEXTOID, TEXTOID, TEXTOID,		 TEXTOID,
+	 INT4OID,	TIMESTAMPTZOID, BOOLOID,   TEXTOID, TEXTOID, TEXTOID,		 TEXTOID,
+	 TEXTOID,	BOOLOID,		TEXTOID,   TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID,
+	 FLOAT8OID, FLOAT8OID,		FLOAT8OID, UUIDOID},
 	NULL};
 static Statement postpone_rotation = {
 	"UPDATE rotor.rotation SET next_attempt_at = $2 WHERE id = $1 AND status IN " ACTIVE,
@@ -110,6 +112,7 @@ catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep)
 	row->outcome = result_string(16, keep);
 	row->error_code = result_string(17, keep);
 	row->error_message = result_string(18, keep);
+	row->in_emergency = result_uuid(19, &row->emergency);
 	for (int i = 0; i < FSM_STEP_COUNT; i++)
 		row->step_ms[i] = -1;
 	return true;
@@ -156,6 +159,7 @@ catalog_save_rotation(const RotationRow *row)
 	arg_positive(&args, row->step_ms[FSM_STEP_SET]);
 	arg_positive(&args, row->step_ms[FSM_STEP_TEST]);
 	arg_positive(&args, row->step_ms[FSM_STEP_FINISH]);
+	arg_uuid(&args, row->in_emergency ? &row->emergency : NULL);
 	run(&save_rotation, &args);
 }
 

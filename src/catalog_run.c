@@ -151,8 +151,14 @@ result(uint64 row, int number, bool *null)
 void
 result_text(int number, char *out, size_t size)
 {
+	result_text_of(0, number, out, size);
+}
+
+void
+result_text_of(uint64 row, int number, char *out, size_t size)
+{
 	bool null;
-	Datum value = result(0, number, &null);
+	Datum value = result(row, number, &null);
 
 	out[0] = '\0';
 	if (!null)

@@ -8,7 +8,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#define MAX_ARGS 24
+#define MAX_ARGS 25
 
 typedef struct Statement
 {
@@ -42,6 +42,8 @@ extern uint64 run(Statement *statement, Args *args);
 
 /* Column number (from 0) of a row of the last result; null may be NULL where there is none. */
 extern Datum result(uint64 row, int number, bool *null);
+/* A text column of a row; null becomes the empty string. */
+extern void result_text_of(uint64 row, int number, char *out, size_t size);
 /* Of the first row: a text column; null becomes the empty string. */
 extern void result_text(int number, char *out, size_t size);
 /* Of the first row: a text column, allocated in keep; NULL if it is null. */

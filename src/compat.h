@@ -59,6 +59,13 @@
 #define NO_TRANSACTION_TIMEOUT ""
 #endif
 
+/* A set of events to wait for belongs to a resource owner from 17 on. */
+#if PG_VERSION_NUM >= 170000
+#define CREATE_WAIT_EVENT_SET(size) CreateWaitEventSet(NULL, size)
+#else
+#define CREATE_WAIT_EVENT_SET(size) CreateWaitEventSet(TopMemoryContext, size)
+#endif
+
 /* Ownership checks became one function in 16. */
 #if PG_VERSION_NUM >= 160000
 #define OWNS_DATABASE(database, role) object_ownercheck(DatabaseRelationId, database, role)

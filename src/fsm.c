@@ -21,6 +21,7 @@ static const FsmTransition transitions[] = {
 	{S(CREATE), O(CANCELLED),       S(DONE),   T(CANCELLED),   "cancelled",       false, false, L(FORMER), "called off before anything was changed"},
 	{S(CREATE), O(PERMANENT),       S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "nothing was changed; it cannot go on by itself"},
 	{S(CREATE), O(INTERNAL),        S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "nothing was changed; this is a defect"},
+	{S(CREATE), O(LEAKED),          S(CREATE), T(IN_PROGRESS), "joined_emergency", false, false, L(FORMER), "an emergency takes the rotation over; the sealed value, if any, is not used"},
 	{S(CREATE), O(REQUEUED), S(CREATE), T(PENDING), "requeued", false, false, L(FORMER), "taken up again: a value is made and sealed"},
 
 	{S(SET), O(OK),                 S(TEST),   T(VERIFYING),   "password_set",    false, false, L(NEW),    "the role has the new verifier; the labels moved in the same transaction"},
@@ -30,6 +31,7 @@ static const FsmTransition transitions[] = {
 	{S(SET), O(CANCELLED),          S(DONE),   T(CANCELLED),   "cancelled",       false, false, L(FORMER), "called off before the role was changed"},
 	{S(SET), O(PERMANENT),          S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "the role was not changed; it cannot go on by itself"},
 	{S(SET), O(INTERNAL),           S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "the role was not changed; this is a defect"},
+	{S(SET), O(LEAKED),             S(CREATE), T(IN_PROGRESS), "joined_emergency", false, false, L(FORMER), "an emergency takes the rotation over; the sealed value is not used, another one is made"},
 	{S(SET), O(REQUEUED), S(SET), T(IN_PROGRESS), "requeued", false, false, L(FORMER), "taken up again: the sealed value is set"},
 
 	{S(TEST), O(OK),                S(FINISH), T(VERIFYING),   "login_proved",    false, false, L(NEW),    "a login with the new password succeeded"},
@@ -37,6 +39,7 @@ static const FsmTransition transitions[] = {
 	{S(TEST), O(TRANSIENT),         S(TEST),   T(VERIFYING),   "attempt_failed",  true,  false, L(NEW),    "the new password is in effect, not proved yet; tested again after a pause"},
 	{S(TEST), O(EXHAUSTED),         S(DONE),   T(FAILED),      "gave_up",         false, true,  L(NEW),    "the new password is in effect and current, but could not be proved"},
 	{S(TEST), O(REFUSED),           S(UNDO),   T(VERIFYING),   "login_refused",   false, false, L(NEW),    "the server refused the new password; the former one is given back"},
+	{S(TEST), O(LEAKED),            S(CREATE), T(IN_PROGRESS), "rolled_forward", false, false, L(NEW),    "the server refused the new password; the former one has leaked, so another one is made"},
 	{S(TEST), O(INCONCLUSIVE),      S(UNDO),   T(VERIFYING),   "login_unproved",  false, false, L(NEW),    "the server asked for no password; the former one is given back"},
 	{S(TEST), O(PERMANENT),         S(UNDO),   T(VERIFYING),   "failed",          false, false, L(NEW),    "the new password cannot be proved; the former one is given back"},
 	{S(TEST), O(INTERNAL),          S(DONE),   T(FAILED),      "failed",          false, true,  L(NEW),    "everything is kept as it is; this is a defect"},
@@ -70,9 +73,9 @@ static const char *const step_names[FSM_STEP_COUNT] = {
 };
 
 static const char *const outcome_names[FSM_OUTCOME_COUNT] = {
-	"ok",		 "proved",		 "transient",		"exhausted",
-	"refused",	 "inconclusive", "refused_by_hook", "superseded",
-	"cancelled", "requeued",	 "permanent",		"internal",
+	"ok",			"proved",		   "transient", "exhausted",  "refused",
+	"inconclusive", "refused_by_hook", "leaked",	"superseded", "cancelled",
+	"requeued",		"permanent",	   "internal",
 };
 
 static const char *const status_names[FSM_STATUS_COUNT] = {

@@ -32,6 +32,7 @@ typedef enum FsmOutcome
 	FSM_OUTCOME_REFUSED,		 /* the server does not accept the new password */
 	FSM_OUTCOME_INCONCLUSIVE,	 /* the server asked for no password, so nothing is proved */
 	FSM_OUTCOME_REFUSED_BY_HOOK, /* a password check of the server refused the value */
+	FSM_OUTCOME_LEAKED,			 /* an emergency: another value is made, never back to the former */
 	FSM_OUTCOME_SUPERSEDED,		 /* somebody else changed the role's password meanwhile */
 	FSM_OUTCOME_CANCELLED,		 /* called off */
 	FSM_OUTCOME_REQUEUED,		 /* a dead letter is taken up again */
@@ -55,7 +56,7 @@ typedef enum FsmStatus
 /* The password that the role accepts after a transition. */
 typedef enum FsmLive
 {
-	FSM_LIVE_FORMER, /* what it had before the rotation */
+	FSM_LIVE_FORMER, /* what it had before; in an emergency perhaps a value that was refused */
 	FSM_LIVE_NEW,	 /* what the rotation brought */
 	FSM_LIVE_OTHERS, /* what somebody else set meanwhile */
 	FSM_LIVE_COUNT

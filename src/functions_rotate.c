@@ -203,7 +203,7 @@ submit_and_return(const RotationOrder *order)
 	AccessScope scope;
 	Datum row;
 
-	request_submit(REQUEST_ROTATE, order, result);
+	request_submit(REQUEST_ROTATE, order, NULL, result);
 	if (result->answer.made_key_file)
 		notice_first_key();
 	if (result->answer.ran && result->answer.resumed)
@@ -312,7 +312,7 @@ rotor_run_due(PG_FUNCTION_ARGS)
 
 	actor_current(&order.actor);
 	require_writable("rotor.run_due()");
-	request_submit(REQUEST_RUN_DUE, &order, result);
+	request_submit(REQUEST_RUN_DUE, &order, NULL, result);
 	if (result->answer.failure.sqlstate != 0)
 		report_failure(&result->answer.failure, NULL);
 	InitMaterializedSRF(fcinfo, 0);

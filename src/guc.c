@@ -25,6 +25,7 @@ int rotor_poll_interval;
 int rotor_audit_reads;
 int rotor_audit_retention;
 int rotor_maintenance_interval;
+int rotor_max_concurrent_logins;
 int rotor_recovery_window;
 int rotor_max_watched_roles;
 bool rotor_allow_outside_change;
@@ -111,6 +112,11 @@ guc_define(void)
 							"retention has passed. 0: none.",
 							&rotor_maintenance_interval, SECS_PER_HOUR, 0, SECS_PER_DAY * 30,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"rotor.max_concurrent_logins", "Verification logins at a time, of all workers together.",
+		"Each is a connection for some milliseconds; a batch begins as many "
+		"as there are, side by side.",
+		&rotor_max_concurrent_logins, 8, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"rotor.max_watched_roles", "Managed roles whose changes by others are known at once.",
 		"Each takes 20 to 40 bytes of shared memory. Changes of roles "

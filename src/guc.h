@@ -17,8 +17,9 @@ extern int rotor_poll_interval;		   /* ms */
 extern int rotor_audit_reads;		   /* AUDIT_READS_* */
 extern int rotor_audit_retention;	   /* s; 0: for ever */
 extern int rotor_maintenance_interval; /* s; 0: never */
-extern int rotor_recovery_window;	   /* s */
-extern int rotor_catch_up_rate;		   /* a minute; 0: no limit */
+extern int rotor_max_concurrent_logins;
+extern int rotor_recovery_window; /* s */
+extern int rotor_catch_up_rate;	  /* a minute; 0: no limit */
 extern int rotor_max_watched_roles;
 extern bool rotor_allow_outside_change;
 extern bool rotor_dump_values; /* read by pg_dump's conditions only */

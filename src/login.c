@@ -9,43 +9,35 @@
 #include "compat.h"
 #include "libpq/libpq.h"
 #include "login.h"
+#include "login_slots.h"
 #include "pgstat.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "storage/procarray.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-/* Milliseconds left until the deadline, never negative. */
-static long
-time_left(TimestampTz deadline)
-{
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-}
+#define SLOT_PAUSE_MS 20 /* before asking for a slot again */
 
-/* Waits for the socket; false when the deadline has passed. */
-static bool
-wait_for(PGconn *conn, int event, TimestampTz deadline)
+/* A login under way. */
+typedef struct Login
 {
-	for (;;)
+	const LoginOrder *order;
+	LoginResult *result;
+	enum
 	{
-		long left = time_left(deadline);
-		int happened;
-
-		if (left <= 0)
-			return false;
-		happened =
-			WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH | event,
-							  PQsocket(conn), left, PG_WAIT_EXTENSION);
-		if (happened & WL_LATCH_SET)
-		{
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-		}
-		if (happened & event)
-			return true;
-	}
-}
+		LOGIN_WAITING, /* for a slot */
+		LOGIN_CONNECTING,
+		LOGIN_QUERYING,
+		LOGIN_OVER
+	} state;
+	PGconn *conn;
+	bool has_slot;
+	int event; /* what its socket is waited for */
+	TimestampTz begun;
+	TimestampTz deadline;
+} Login;
 
 /*
  * The SQLSTATE of a refused connection. With PQERRORS_SQLSTATE libpq's text ends in the severity, in
@@ -66,66 +58,6 @@ refusal_sqlstate(PGconn *conn, char sqlstate[6])
 		return;
 	memcpy(sqlstate, text + end - 5, 5);
 	sqlstate[5] = '\0';
-}
-
-static void
-connect_to(PGconn *conn, TimestampTz deadline, LoginResult *result)
-{
-	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-
-	while (PQstatus(conn) != CONNECTION_BAD &&
-		   (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING))
-	{
-		int event = status == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
-
-		if (!wait_for(conn, event, deadline))
-		{
-			result->timed_out = true;
-			return;
-		}
-		status = PQconnectPoll(conn);
-	}
-	result->connected = PQstatus(conn) == CONNECTION_OK;
-	result->used_password = PQconnectionUsedPassword(conn);
-	if (!result->connected)
-		refusal_sqlstate(conn, result->sqlstate);
-}
-
-static void
-run_query(PGconn *conn, const char *query, TimestampTz deadline, LoginResult *result)
-{
-	PGresult *answer;
-	bool failed;
-
-	/* The extended protocol takes one statement and no more. */
-	failed =
-		!PQsendQueryParams(conn, query, 0, NULL, NULL, NULL, NULL, 0) || !PQsetSingleRowMode(conn);
-	while (!failed)
-	{
-		if (PQisBusy(conn))
-		{
-			if (!wait_for(conn, WL_SOCKET_READABLE, deadline))
-			{
-				result->timed_out = true;
-				return;
-			}
-			failed = !PQconsumeInput(conn);
-			continue;
-		}
-		answer = PQgetResult(conn);
-		if (answer == NULL)
-			break;
-		if (PQresultStatus(answer) != PGRES_SINGLE_TUPLE &&
-			PQresultStatus(answer) != PGRES_TUPLES_OK)
-		{
-			const char *code = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
-
-			strlcpy(result->sqlstate, code ? code : "", sizeof(result->sqlstate));
-			failed = true;
-		}
-		PQclear(answer);
-	}
-	result->queried = !failed;
 }
 
 static bool
@@ -205,46 +137,206 @@ login_forget_environment(void)
 	}
 }
 
+/* Ends a login, however far it came. */
 static void
-log_in(PGconn *conn, const LoginOrder *order, Oid role, TimestampTz deadline, LoginResult *result)
+finish(Login *login)
 {
-	PQsetErrorVerbosity(conn, PQERRORS_SQLSTATE);
-	connect_to(conn, deadline, result);
-	if (!result->connected)
+	if (login->state == LOGIN_CONNECTING || login->state == LOGIN_QUERYING)
+	{
+		PQfinish(login->conn);
+		ReleaseExternalFD();
+		login->result->ms = (double) (GetCurrentTimestamp() - login->begun) / 1000.0;
+	}
+	login->conn = NULL;
+	login->state = LOGIN_OVER;
+	if (login->has_slot)
+		login_slot_free();
+	login->has_slot = false;
+}
+
+/* Begins a login if there is a slot for it. */
+static void
+begin(Login *login)
+{
+	login->has_slot = login_slot_take();
+	if (!login->has_slot)
 		return;
-	result->backend_pid = PQbackendPID(conn);
-	result->same_server = is_backend_here(result->backend_pid, role);
-	if (order->query != NULL)
-		run_query(conn, order->query, deadline, result);
-	else
-		result->queried = true;
+	login->begun = GetCurrentTimestamp();
+	login->deadline = TimestampTzPlusMilliseconds(login->begun, login->order->timeout_ms);
+	if (!AcquireExternalFD())
+	{
+		strlcpy(login->result->sqlstate, "53000", sizeof(login->result->sqlstate));
+		finish(login);
+		return;
+	}
+	login->conn = start(login->order);
+	login->state = LOGIN_CONNECTING;
+	login->event = WL_SOCKET_WRITEABLE;
+	if (login->conn == NULL) /* there is no memory for it */
+	{
+		strlcpy(login->result->sqlstate, "53200", sizeof(login->result->sqlstate));
+		finish(login);
+		return;
+	}
+	PQsetErrorVerbosity(login->conn, PQERRORS_SQLSTATE);
+	if (PQstatus(login->conn) == CONNECTION_BAD)
+		finish(login);
+}
+
+/* The server has let us in. */
+static void
+let_in(Login *login)
+{
+	LoginResult *result = login->result;
+
+	result->connected = true;
+	result->backend_pid = PQbackendPID(login->conn);
+	result->same_server = is_backend_here(result->backend_pid, login->order->role);
+	login->state = LOGIN_QUERYING;
+	login->event = WL_SOCKET_READABLE;
+	result->queried = login->order->query == NULL;
+	/* The extended protocol takes one statement and no more. */
+	if (result->queried ||
+		!PQsendQueryParams(login->conn, login->order->query, 0, NULL, NULL, NULL, NULL, 0) ||
+		!PQsetSingleRowMode(login->conn))
+		finish(login);
+}
+
+static void
+go_on_connecting(Login *login)
+{
+	switch (PQconnectPoll(login->conn))
+	{
+		case PGRES_POLLING_READING:
+			login->event = WL_SOCKET_READABLE;
+			return;
+		case PGRES_POLLING_WRITING:
+			login->event = WL_SOCKET_WRITEABLE;
+			return;
+		case PGRES_POLLING_OK:
+			login->result->used_password = PQconnectionUsedPassword(login->conn);
+			let_in(login);
+			return;
+		default:
+			login->result->used_password = PQconnectionUsedPassword(login->conn);
+			refusal_sqlstate(login->conn, login->result->sqlstate);
+			finish(login);
+	}
+}
+
+static void
+go_on_querying(Login *login)
+{
+	bool failed = !PQconsumeInput(login->conn);
+
+	while (!failed && !PQisBusy(login->conn))
+	{
+		PGresult *answer = PQgetResult(login->conn);
+
+		if (answer == NULL)
+		{
+			login->result->queried = true;
+			break;
+		}
+		if (PQresultStatus(answer) != PGRES_SINGLE_TUPLE &&
+			PQresultStatus(answer) != PGRES_TUPLES_OK)
+		{
+			const char *code = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
+
+			strlcpy(login->result->sqlstate, code ? code : "", sizeof(login->result->sqlstate));
+			failed = true;
+		}
+		PQclear(answer);
+	}
+	if (failed || login->result->queried)
+		finish(login);
+}
+
+/* Begins what has a slot, ends what has no time left; how many are still to be waited for. */
+static int
+look_at_all(Login *logins, int count)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int open = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		Login *login = &logins[i];
+
+		if (login->state == LOGIN_WAITING)
+			begin(login);
+		else if (login->state != LOGIN_OVER && now >= login->deadline)
+		{
+			login->result->timed_out = true;
+			finish(login);
+		}
+		open += login->state != LOGIN_OVER;
+	}
+	return open;
+}
+
+/* Waits until something happens to one of them, and goes on with those to which it did. */
+static void
+wait_for_some(Login *logins, int count, WaitEvent *events)
+{
+	WaitEventSet *set = CREATE_WAIT_EVENT_SET(count + 2);
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz first = DT_NOEND;
+	int happened;
+
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	for (int i = 0; i < count; i++)
+	{
+		if (logins[i].state == LOGIN_WAITING)
+			first = Min(first, now + INT64CONST(1000) * SLOT_PAUSE_MS);
+		if (logins[i].state != LOGIN_CONNECTING && logins[i].state != LOGIN_QUERYING)
+			continue;
+		AddWaitEventToSet(set, logins[i].event, PQsocket(logins[i].conn), NULL, &logins[i]);
+		first = Min(first, logins[i].deadline);
+	}
+	happened = WaitEventSetWait(set, TimestampDifferenceMilliseconds(now, first) + 1, events,
+								count + 2, PG_WAIT_EXTENSION);
+	FreeWaitEventSet(set);
+	for (int i = 0; i < happened; i++)
+	{
+		Login *login = events[i].user_data;
+
+		if (events[i].events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		else if (login != NULL && login->state == LOGIN_CONNECTING)
+			go_on_connecting(login);
+		else if (login != NULL && login->state == LOGIN_QUERYING)
+			go_on_querying(login);
+	}
 }
 
 void
-login_try(const LoginOrder *order, Oid role, LoginResult *result)
+login_try(const LoginOrder *const *orders, LoginResult *const *results, int count)
 {
-	TimestampTz deadline =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) order->timeout_ms);
-	PGconn *volatile conn = NULL;
+	Login *logins = palloc0(sizeof(Login) * count);
+	WaitEvent *events = palloc(sizeof(WaitEvent) * (count + 2));
 
-	memset(result, 0, sizeof(*result));
-	if (!AcquireExternalFD())
+	for (int i = 0; i < count; i++)
 	{
-		strlcpy(result->sqlstate, "53000", sizeof(result->sqlstate));
-		return;
+		memset(results[i], 0, sizeof(*results[i]));
+		logins[i].order = orders[i];
+		logins[i].result = results[i];
 	}
 	PG_TRY();
 	{
-		conn = start(order);
-		if (conn == NULL) /* there is no memory for it */
-			strlcpy(result->sqlstate, "53200", sizeof(result->sqlstate));
-		else
-			log_in(conn, order, role, deadline, result);
+		while (look_at_all(logins, count) > 0)
+		{
+			wait_for_some(logins, count, events);
+			CHECK_FOR_INTERRUPTS();
+		}
 	}
 	PG_FINALLY();
 	{
-		PQfinish(conn);
-		ReleaseExternalFD();
+		for (int i = 0; i < count; i++)
+			finish(&logins[i]);
 	}
 	PG_END_TRY();
+	pfree(events);
+	pfree(logins);
 }

@@ -2,7 +2,7 @@
  * login.h - the proof: a real login with the new password.
  *
  * Asynchronous libpq only, every conninfo field set, a deadline of its own; interrupts and the
- * postmaster's death are honoured. The only file that uses libpq. At most one try a call.
+ * postmaster's death are honoured. The only file that uses libpq. At most one try an order.
  */
 #ifndef ROTOR_LOGIN_H
 #define ROTOR_LOGIN_H
@@ -17,6 +17,7 @@ typedef struct LoginOrder
 	const char *sslmode;
 	const char *dbname;
 	const char *user;
+	Oid role; /* the user's oid */
 	const SecretBuf *password;
 	const char *query; /* one SELECT; NULL: none */
 	int timeout_ms;
@@ -31,12 +32,16 @@ typedef struct LoginResult
 	char sqlstate[6]; /* of the refusal; empty: none, or none that the server told */
 	int backend_pid;  /* 0: not connected */
 	bool same_server; /* that process is a backend of this server with that role */
+	double ms;		  /* milliseconds it took */
 } LoginResult;
 
 /* Drops what libpq would read from this process's environment: it must not steer the login. */
 extern void login_forget_environment(void);
 
-/* Fills *result; raises only interrupts. Outside a transaction. */
-extern void login_try(const LoginOrder *order, Oid role, LoginResult *result);
+/*
+ * Tries count logins side by side, at most rotor.max_concurrent_logins of all workers at a time, and
+ * fills their results; raises only interrupts. Outside a transaction.
+ */
+extern void login_try(const LoginOrder *const *orders, LoginResult *const *results, int count);
 
 #endif

@@ -8,6 +8,7 @@
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "guc.h"
+#include "login_slots.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "report.h"
@@ -36,6 +37,7 @@ typedef struct SharedState
 	pg_atomic_uint32 workers[MAX_WORKERS]; /* PGPROC number + 1; 0: none */
 	pg_atomic_uint32 wake_ups;			   /* how often workers were woken; wraps around */
 	CatchUp catch_up;
+	LoginSlots login_slots;
 	Request slots[SLOT_COUNT];
 } SharedState;
 
@@ -84,12 +86,14 @@ attach_shared_memory(void)
 		pg_atomic_init_u64(&shared->leave_until, 0);
 		pg_atomic_init_u32(&shared->wake_ups, 0);
 		catch_up_init(&shared->catch_up);
+		login_slots_init(&shared->login_slots);
 		for (int i = 0; i < MAX_WORKERS; i++)
 			pg_atomic_init_u32(&shared->workers[i], 0);
 		for (int i = 0; i < SLOT_COUNT; i++)
 			init_request(&shared->slots[i]);
 	}
 	LWLockRelease(AddinShmemInitLock);
+	login_slots_share(&shared->login_slots);
 }
 
 void
@@ -398,13 +402,17 @@ wait_until_done(Request *request, BackgroundWorkerHandle *handle)
 }
 
 static void
-fill(Request *request, RequestKind kind, const RotationOrder *order)
+fill(Request *request, RequestKind kind, const RotationOrder *order,
+	 const EmergencyOrder *emergency)
 {
 	pg_atomic_write_u32(&request->gate, GATE_OPEN);
 	request->kind = kind;
 	request->database = MyDatabaseId;
 	request->caller_proc = MY_PROC_NUMBER;
-	request->order = *order;
+	if (order != NULL)
+		request->order = *order;
+	if (emergency != NULL)
+		request->emergency = *emergency;
 	request->worker_left = false;
 	memset(&request->answer, 0, sizeof(request->answer));
 	memset(request->counts, 0, sizeof(request->counts));
@@ -460,12 +468,13 @@ request_require_home(void)
 }
 
 static bool
-submit_to_preloaded(RequestKind kind, const RotationOrder *order, Request *result)
+submit_to_preloaded(RequestKind kind, const RotationOrder *order, const EmergencyOrder *emergency,
+					Request *result)
 {
 	Request *request;
 
 	request = claim_slot();
-	fill(request, kind, order);
+	fill(request, kind, order, emergency);
 	request_wake_workers();
 	return wait_and_copy(request, NULL, result);
 }
@@ -489,24 +498,26 @@ start_one_shot(uint32 segment)
 }
 
 static bool
-submit_to_one_shot(RequestKind kind, const RotationOrder *order, Request *result)
+submit_to_one_shot(RequestKind kind, const RotationOrder *order, const EmergencyOrder *emergency,
+				   Request *result)
 {
 	dsm_segment *segment = dsm_create(sizeof(Request), 0);
 	Request *request = dsm_segment_address(segment);
 	bool done;
 
 	init_request(request);
-	fill(request, kind, order);
+	fill(request, kind, order, emergency);
 	done = wait_and_copy(request, start_one_shot(dsm_segment_handle(segment)), result);
 	dsm_detach(segment);
 	return done;
 }
 
 void
-request_submit(RequestKind kind, const RotationOrder *order, Request *result)
+request_submit(RequestKind kind, const RotationOrder *order, const EmergencyOrder *emergency,
+			   Request *result)
 {
-	bool done = request_is_preloaded() ? submit_to_preloaded(kind, order, result)
-									   : submit_to_one_shot(kind, order, result);
+	bool done = request_is_preloaded() ? submit_to_preloaded(kind, order, emergency, result)
+									   : submit_to_one_shot(kind, order, emergency, result);
 
 	if (done && !result->worker_left)
 		return;

@@ -14,6 +14,7 @@
 
 #include "port/atomics.h"
 
+#include "catalog_emergency.h"
 #include "catch_up.h"
 #include "rotation.h"
 
@@ -29,8 +30,9 @@ typedef enum RequestState
 
 typedef enum RequestKind
 {
-	REQUEST_ROTATE, /* order says what */
-	REQUEST_RUN_DUE /* everything that is due */
+	REQUEST_ROTATE,	  /* order says what */
+	REQUEST_RUN_DUE,  /* everything that is due */
+	REQUEST_EMERGENCY /* emergency says what; it is begun, not waited for */
 } RequestKind;
 
 typedef struct Request
@@ -42,10 +44,13 @@ typedef struct Request
 	Oid database;
 	int caller_proc; /* number of the caller's PGPROC: whose latch to set */
 	RotationOrder order;
+	EmergencyOrder emergency;
 	/* the answer */
 	bool worker_left; /* it ended before it was done */
 	RotationAnswer answer;
 	int64 counts[FSM_STATUS_COUNT]; /* of REQUEST_RUN_DUE */
+	pg_uuid_t emergency_id;			/* of REQUEST_EMERGENCY */
+	int64 total;					/* its secrets */
 } Request;
 
 /* Shared memory: asked for and set up from _PG_init when preloading. */
@@ -58,10 +63,12 @@ extern bool request_is_preloaded(void);
 extern void request_require_home(void);
 
 /*
- * Has a worker carry the order out and waits, interruptibly. Fills *result. Raises 53400 if there
+ * Has a worker carry the order (or the emergency: the other is NULL) out and waits, interruptibly.
+ * Fills *result. Raises 53400 if there
  * is no worker or no slot for it, 57014 if the caller is cancelled (the DETAIL says what becomes of the rotation), 57P01 if the worker ended.
  */
-extern void request_submit(RequestKind kind, const RotationOrder *order, Request *result);
+extern void request_submit(RequestKind kind, const RotationOrder *order,
+						   const EmergencyOrder *emergency, Request *result);
 
 /* --- the worker's side --- */
 

@@ -6,6 +6,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "catalog_emergency.h"
 #include "catalog_read.h"
 #include "clock.h"
 #include "compat.h"
@@ -20,6 +22,7 @@
 #include "schedule.h"
 #include "transaction.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -55,15 +58,24 @@ do_work(void *arg)
 	work->work(work->job, work->arg);
 }
 
+void
+job_lock_again(Job *job)
+{
+	if (job->locked)
+		job->locked = role_lock(job->order->role, false);
+}
+
 bool
 job_transaction(Job *job, void (*work)(Job *job, void *arg), void *arg)
 {
 	JobWork all = {job, work, arg};
+	bool in_batch = IsTransactionState();
 
-	if (transaction_run(do_work, &all, &job->value, &job->failure))
+	if (in_batch ? subtransaction_run(do_work, &all, &job->value, &job->failure)
+				 : transaction_run(do_work, &all, &job->value, &job->failure))
 		return true;
-	if (job->locked)
-		job->locked = role_lock(job->order->role, false);
+	if (!in_batch)
+		job_lock_again(job);
 	if (job->failure.sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
 		failure_set(&job->failure, ERRCODE_LOCK_NOT_AVAILABLE,
 					"the role, or a row that its rotation needs, is locked",
@@ -122,7 +134,7 @@ lock_role_for(Job *job)
 {
 	if (role_lock(job->order->role, false))
 		return true;
-	if (job->order->scheduled)
+	if (job->order->scheduled || job->order->in_emergency)
 		return false;
 	if (catalog_role_is_being_rotated(job->order->role))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
@@ -140,7 +152,12 @@ new_rotation(Job *job)
 	memset(row, 0, sizeof(*row));
 	row->id = rotation_new_uuid();
 	row->secret_id = job->secret.id;
-	row->trigger = order->rollback ? "rollback" : order->scheduled ? "schedule" : "manual";
+	row->trigger = order->rollback		 ? "rollback"
+				   : order->in_emergency ? "emergency"
+				   : order->scheduled	 ? "schedule"
+										 : "manual";
+	row->in_emergency = order->in_emergency;
+	row->emergency = order->emergency;
 	row->strategy = immediate ? "immediate" : "staged";
 	row->step = FSM_STEP_CREATE;
 	row->status = FSM_STATUS_IN_PROGRESS;
@@ -233,6 +250,30 @@ waits_for_window(Job *job)
 	return true;
 }
 
+/*
+ * Is the secret still to be rotated in the emergency? Takes it off the list if it begins now. A
+ * rotation that has not touched the role yet becomes the emergency's, with another value; one that
+ * has is left to end first.
+ */
+static bool
+takes_part(Job *job)
+{
+	if (job->exists && job->row.step != FSM_STEP_CREATE && job->row.step != FSM_STEP_SET)
+		return false;
+	if (!catalog_take_from_emergency(&job->order->emergency, job->secret.id))
+		return false;
+	if (!job->exists)
+		return true;
+	job->row.trigger = "emergency";
+	job->row.in_emergency = true;
+	job->row.emergency = job->order->emergency;
+	job->row.terminate_sessions |= job->order->terminate_sessions > 0;
+	failure_set(&job->failure, 0, "an emergency began meanwhile", NULL, NULL);
+	job_advance(job, FSM_OUTCOME_LEAKED, -1);
+	job_save(job);
+	return true;
+}
+
 /* Locks the role and finds out where to begin. */
 static void
 prepare(Job *job, void *arg)
@@ -271,7 +312,8 @@ prepare(Job *job, void *arg)
 		}
 		rotation_require_usable(&job->secret);
 	}
-	if (order->scheduled && !(job->exists ? job->row.due : job->secret.due))
+	if (order->in_emergency ? !takes_part(job)
+							: order->scheduled && !(job->exists ? job->row.due : job->secret.due))
 		return;
 	if (order->scheduled && waits_for_window(job))
 	{
@@ -330,13 +372,15 @@ run_step(Job *job, void *result)
 		return;
 	}
 	if (job->row.step == FSM_STEP_TEST)
-		job_advance(job, job->test_outcome, job->test_ms);
-	if (job->row.step == FSM_STEP_UNDO && job->test_outcome != FSM_OUTCOME_OK)
 	{
-		/* The refusal is on record before the way back begins. */
-		job->test_outcome = FSM_OUTCOME_OK;
-		job_save(job);
-		return;
+		job_advance(job, job->test_outcome, job->test_ms);
+		if (job->row.step == FSM_STEP_UNDO || job->row.step == FSM_STEP_CREATE)
+		{
+			/* The refusal is on record before the way back, or forward, begins. */
+			job->test_outcome = FSM_OUTCOME_OK;
+			job_save(job);
+			return;
+		}
 	}
 	if (!fsm_is_over(job->row.status) && step_functions[job->row.step] != NULL)
 	{
@@ -359,7 +403,8 @@ record_failure(Job *job, void *outcome)
 	/* What the login told is not lost with the transaction that was to record it. */
 	if (job->row.step == FSM_STEP_TEST)
 		job_advance(job, job->test_outcome, job->test_ms);
-	if (job->row.step != FSM_STEP_UNDO || job->test_outcome == FSM_OUTCOME_OK)
+	if ((job->row.step != FSM_STEP_UNDO && job->row.step != FSM_STEP_CREATE) ||
+		job->test_outcome == FSM_OUTCOME_OK)
 		job_advance(job, *(FsmOutcome *) outcome, -1);
 	job->test_outcome = FSM_OUTCOME_OK;
 	job_save(job);
@@ -375,44 +420,61 @@ log_failure(const Job *job)
 				  errhidestmt(true), errhidecontext(true)));
 }
 
-/* Runs the step that is next; false if the run should stop for now. */
-static bool
-do_step(Job *job)
+/* In an emergency there is no way back: forward to another value, or what was set is kept. */
+static FsmOutcome
+without_way_back(Job *job, FsmOutcome outcome)
 {
-	RotationRow before;
-	Failure why;
-	FsmOutcome outcome = FSM_OUTCOME_OK;
-	instr_time start;
+	if (!job->row.in_emergency)
+		return outcome;
+	if (outcome == FSM_OUTCOME_REFUSED && ++job->refused_values < MAX_REFUSED_VALUES)
+		return FSM_OUTCOME_LEAKED;
+	if (outcome == FSM_OUTCOME_REFUSED || outcome == FSM_OUTCOME_INCONCLUSIVE ||
+		outcome == FSM_OUTCOME_PERMANENT)
+		return FSM_OUTCOME_EXHAUSTED;
+	return outcome;
+}
 
-	if (job->row.step == FSM_STEP_TEST)
+bool
+job_tested(Job *job, FsmOutcome outcome, double ms)
+{
+	job->test_outcome = without_way_back(job, outcome);
+	job->test_ms = ms;
+	if (job->locked && outcome != FSM_OUTCOME_OK)
+		log_failure(job);
+	return job->locked;
+}
+
+void
+job_try_step(Job *job)
+{
+	job->before = job->row;
+	job->outcome = FSM_OUTCOME_OK;
+	job->done = job_transaction(job, run_step, &job->outcome);
+}
+
+bool
+job_settle_step(Job *job)
+{
+	Failure why;
+
+	if (job->done)
 	{
-		INSTR_TIME_SET_CURRENT(start);
-		job->test_outcome = step_test(job);
-		job->test_ms = ms_since(start);
-		if (!job->locked)
-			return false;
-		if (job->test_outcome != FSM_OUTCOME_OK)
-			log_failure(job);
-	}
-	before = job->row;
-	if (job_transaction(job, run_step, &outcome))
-	{
-		if (outcome != FSM_OUTCOME_OK && outcome != STEP_OVERTAKEN)
+		if (job->outcome != FSM_OUTCOME_OK && job->outcome != STEP_OVERTAKEN)
 			log_failure(job);
 		job->exists = true;
 		job->enrol = false;
-		return outcome != STEP_OVERTAKEN && job->row.delay_ms == 0;
+		return job->outcome != STEP_OVERTAKEN && job->row.delay_ms == 0;
 	}
-	job->row = before;
-	outcome = outcome_of_sqlstate(job->failure.sqlstate);
+	job->row = job->before;
+	job->outcome = outcome_of_sqlstate(job->failure.sqlstate);
 	log_failure(job);
 	if (!job->locked)
 		return false;
 	why = job->failure;
-	if (!job_transaction(job, record_failure, &outcome))
+	if (!job_transaction(job, record_failure, &job->outcome))
 	{
 		/* Not even that: the row stands as it did, and the next turn takes it up from there. */
-		job->row = before;
+		job->row = job->before;
 		job->answer->unrecorded = true;
 		log_failure(job);
 		job->failure = why;
@@ -420,7 +482,36 @@ do_step(Job *job)
 	}
 	job->exists = true;
 	job->enrol = false;
-	return outcome != STEP_OVERTAKEN && job->row.delay_ms == 0;
+	return job->outcome != STEP_OVERTAKEN && job->row.delay_ms == 0;
+}
+
+/* Runs the step that is next; false if the run should stop for now. */
+static bool
+do_step(Job *job)
+{
+	if (job->row.step == FSM_STEP_TEST)
+	{
+		instr_time start;
+		FsmOutcome outcome;
+
+		INSTR_TIME_SET_CURRENT(start);
+		outcome = step_test(job);
+		if (!job_tested(job, outcome, ms_since(start)))
+			return false;
+	}
+	job_try_step(job);
+	return job_settle_step(job);
+}
+
+static void
+answer_with(Job *job)
+{
+	RotationAnswer *answer = job->answer;
+
+	answer->started = job->exists;
+	answer->rotation = job->row.id;
+	answer->step = job->row.step;
+	answer->status = job->row.status;
 }
 
 static void
@@ -431,10 +522,7 @@ run_steps(Job *job, RotationSetCallback on_set, void *arg)
 	while (go_on && !fsm_is_over(job->row.status))
 	{
 		go_on = do_step(job);
-		job->answer->started = job->exists;
-		job->answer->rotation = job->row.id;
-		job->answer->step = job->row.step;
-		job->answer->status = job->row.status;
+		answer_with(job);
 		if (on_set != NULL && job->row.step == FSM_STEP_TEST &&
 			strcmp(job->row.strategy, "immediate") == 0)
 		{
@@ -444,47 +532,98 @@ run_steps(Job *job, RotationSetCallback on_set, void *arg)
 	}
 }
 
-void
-rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate, RotationSetCallback on_set,
-			 void *arg, RotationAnswer *answer)
+Job *
+job_new(const RotationOrder *order, pg_atomic_uint32 *gate, RotationAnswer *answer)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context =
 		AllocSetContextCreate(TopMemoryContext, "rotor rotation", ALLOCSET_DEFAULT_SIZES);
-	Job *job;
+	Job *job = MemoryContextAllocZero(context, sizeof(Job));
 
 	memset(answer, 0, sizeof(*answer));
-	MemoryContextSwitchTo(context);
-	job = palloc0(sizeof(Job));
 	job->order = order;
 	job->gate = gate;
 	job->answer = answer;
 	job->context = context;
 	job->sessions_ended = -1;
+	return job;
+}
+
+/* A secret that cannot be rotated at all leaves the emergency's list. */
+static void
+skip(Job *job, void *arg)
+{
+	StringInfoData detail;
+	AuditRow audit = {.actor = &job->order->actor,
+					  .event = "emergency_skipped",
+					  .secret = job->secret.name,
+					  .result = fsm_outcome_name(FSM_OUTCOME_PERMANENT),
+					  .duration_ms = -1};
+
+	if (!catalog_take_from_emergency(&job->order->emergency, job->order->secret_id))
+		return;
+	initStringInfo(&detail);
+	appendStringInfoString(&detail, "{\"message\":");
+	escape_json(&detail, job->failure.message);
+	appendStringInfoChar(&detail, '}');
+	audit.detail = detail.data;
+	catalog_audit(&audit);
+}
+
+void
+job_prepare(Job *job)
+{
+	if (job_transaction(job, prepare, NULL))
+		return;
+	job->answer->ran = false;
+	job->answer->failure = job->failure;
+	if (job->order->in_emergency &&
+		outcome_of_sqlstate(job->failure.sqlstate) != FSM_OUTCOME_TRANSIENT)
+		(void) job_transaction(job, skip, NULL);
+}
+
+void
+job_answer(Job *job)
+{
+	RotationAnswer *answer = job->answer;
+
+	answer_with(job);
+	answer->attempt = job->row.attempt;
+	answer->max_attempts = job->policy.max_attempts;
+	answer->delay_ms = job->row.delay_ms;
+	if (job->row.status != FSM_STATUS_SUCCESS)
+		answer->failure = job->failure;
+}
+
+void
+job_free(Job *job)
+{
+	secret_wipe(&job->value, sizeof(job->value));
+	if (job->locked)
+		role_unlock(job->order->role);
+	MemoryContextDelete(job->context);
+}
+
+void
+rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate, RotationSetCallback on_set,
+			 void *arg, RotationAnswer *answer)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Job *job = job_new(order, gate, answer);
+
+	MemoryContextSwitchTo(job->context);
 	PG_TRY();
 	{
-		if (!job_transaction(job, prepare, NULL))
-		{
-			answer->ran = false;
-			answer->failure = job->failure;
-		}
-		else if (answer->ran)
+		job_prepare(job);
+		if (answer->ran)
 		{
 			run_steps(job, on_set, arg);
-			answer->attempt = job->row.attempt;
-			answer->max_attempts = job->policy.max_attempts;
-			answer->delay_ms = job->row.delay_ms;
-			if (job->row.status != FSM_STATUS_SUCCESS)
-				answer->failure = job->failure;
+			job_answer(job);
 		}
 	}
 	PG_FINALLY();
 	{
-		secret_wipe(&job->value, sizeof(job->value));
-		if (job->locked)
-			role_unlock(order->role);
 		MemoryContextSwitchTo(caller);
-		MemoryContextDelete(context);
+		job_free(job);
 	}
 	PG_END_TRY();
 }

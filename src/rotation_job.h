@@ -1,6 +1,6 @@
 /*
- * rotation_job.h - one rotation in memory; private to rotation.c (what runs when), rotation_steps.c
- * (what a step does) and rotation_state.c (what follows).
+ * rotation_job.h - one rotation in memory; private to rotation.c (what runs when), rotation_batch.c
+ * (many at once), rotation_steps.c (what a step does) and rotation_state.c (what follows).
  *
  * job->value is the only place where the engine holds the plaintext. It is wiped when the run ends,
  * however it ends.
@@ -9,6 +9,7 @@
 #define ROTOR_ROTATION_JOB_H
 
 #include "catalog.h"
+#include "login.h"
 #include "rotation.h"
 #include "secret_buf.h"
 
@@ -37,10 +38,42 @@ typedef struct Job
 	bool cancelled;			 /* the caller's gate says so */
 	FsmOutcome test_outcome; /* recorded together with finish */
 	double test_ms;
+	struct TestPlan *plan; /* of step test */
+	LoginOrder login;	   /* what it is to try */
+	LoginResult login_result;
 	int login_pid;		/* backend of the verification login, which may be on its way out */
 	int sessions_ended; /* -1: not asked for */
 	Failure failure;	/* of the last outcome that was not plain success */
+	/* the step that is being run */
+	RotationRow before; /* what the row said before it */
+	bool done;			/* its transaction is committed */
+	FsmOutcome outcome;
 } Job;
+
+/*
+ * A job's life: job_new(), job_prepare(), steps, job_answer(), job_free(). order, gate (may be NULL)
+ * and answer must outlive it.
+ */
+extern Job *job_new(const RotationOrder *order, pg_atomic_uint32 *gate, RotationAnswer *answer);
+
+/* Locks the role and finds out where to begin; answer->ran says whether there is something to do. */
+extern void job_prepare(Job *job);
+
+/*
+ * A step is tried, and settled when its transaction has come to its end: a failure is recorded then.
+ * job_settle_step() is false if the run should stop for now.
+ */
+extern void job_try_step(Job *job);
+extern bool job_settle_step(Job *job);
+
+/* Notes what came of the login of step test; false if the rotation is not ours any more. */
+extern bool job_tested(Job *job, FsmOutcome outcome, double ms);
+
+/* Fills the answer. */
+extern void job_answer(Job *job);
+
+/* Wipes the value, lets the role go. */
+extern void job_free(Job *job);
 
 /*
  * Each does the work of its step inside an open transaction and says what came of it. When it
@@ -52,8 +85,14 @@ extern FsmOutcome step_set(Job *job);
 extern FsmOutcome step_finish(Job *job);
 extern FsmOutcome step_undo(Job *job);
 
-/* Step test: a login, in no transaction but short ones of its own. Raises nothing but interrupts. */
+/*
+ * Step test: a login, in no transaction but short ones of its own. Raises nothing but interrupts.
+ * In three parts for who has several at once: job->login is what is to be tried if test_plan() is
+ * OK, and test_judge() says what its result means.
+ */
 extern FsmOutcome step_test(Job *job);
+extern FsmOutcome test_plan(Job *job);
+extern FsmOutcome test_judge(Job *job);
 
 /*
  * True unless somebody ended the rotation meanwhile, or went on with it (the role's lock is lost for
@@ -74,11 +113,15 @@ extern void job_save(Job *job);
 extern FsmOutcome outcome_of_sqlstate(int sqlstate);
 
 /*
- * Runs work in a transaction of its own, as superuser, within SPI. False, with job->failure filled
- * and everything undone, if it raises an error. An abort takes session locks with it, the role's
- * too: it is taken again at once, and if somebody was quicker, job->locked tells that the rotation
- * is theirs now.
+ * Runs work in a transaction of its own, as superuser, within SPI; in a subtransaction if a batch has
+ * one open. False, with job->failure filled and everything undone, if it raises an error.
  */
 extern bool job_transaction(Job *job, void (*work)(Job *job, void *arg), void *arg);
+
+/*
+ * An abort takes session locks with it, the role's too: it is taken again at once, and if somebody
+ * was quicker, job->locked tells that the rotation is theirs now.
+ */
+extern void job_lock_again(Job *job);
 
 #endif

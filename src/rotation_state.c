@@ -122,8 +122,11 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 
 	job->row.attempt = transition->retry || transition->dead_letter ? job->row.attempt + 1 : 0;
 	job->row.delay_ms = transition->retry ? schedule_backoff_ms(&job->policy, job->row.attempt) : 0;
-	if (outcome == FSM_OUTCOME_REFUSED_BY_HOOK)
-		job->row.has_version = false;
+	if (outcome == FSM_OUTCOME_REFUSED_BY_HOOK || outcome == FSM_OUTCOME_LEAKED)
+	{
+		job->row.has_version = job->has_fingerprint = false;
+		secret_buf_wipe(&job->value);
+	}
 	/* A dead letter keeps the step it died in: requeue() goes on there. */
 	if (!(transition->dead_letter && transition->next == FSM_STEP_DONE))
 		job->row.step = transition->next;

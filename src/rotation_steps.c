@@ -8,7 +8,6 @@
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "guc.h"
-#include "login.h"
 #include "policy.h"
 #include "report.h"
 #include "role.h"
@@ -268,12 +267,16 @@ step_set(Job *job)
 	if (!judged_acceptable(job, &state, sets_valid_until || state.has_valid_until,
 						   sets_valid_until ? valid_until : state.valid_until))
 		return refused_by_check(job);
-	save_former(job, &state, &saved);
+	/* What has leaked is not given back. */
+	if (!job->row.in_emergency)
+		save_former(job, &state, &saved);
 	role_alter(state.oid, state.name, verifier, sets_valid_until ? &valid_until : NULL);
 	role_fingerprint(verifier, job->fingerprint);
 	job->has_fingerprint = true;
-	catalog_promote_version(job->secret.id, &job->row.version, job->fingerprint, &saved);
-	catalog_save_verifier(&job->row.id, &saved);
+	catalog_promote_version(job->secret.id, &job->row.version, job->fingerprint, &saved,
+							!job->row.in_emergency);
+	if (!job->row.in_emergency)
+		catalog_save_verifier(&job->row.id, &saved);
 	return FSM_OUTCOME_OK;
 }
 
@@ -424,28 +427,50 @@ judge_login(Job *job, TestPlan *plan, const LoginResult *login)
 }
 
 FsmOutcome
-step_test(Job *job)
+test_plan(Job *job)
 {
-	TestPlan plan = {0};
-	LoginOrder order = {0};
-	LoginResult login;
+	LoginOrder *order = &job->login;
+	TestPlan *plan;
 
-	if (!job_transaction(job, plan_test, &plan))
+	if (job->plan == NULL)
+		job->plan = MemoryContextAlloc(job->context, sizeof(TestPlan));
+	plan = job->plan;
+	memset(plan, 0, sizeof(*plan));
+	if (!job_transaction(job, plan_test, plan))
 		return outcome_of_sqlstate(job->failure.sqlstate);
 	/* The password would be sent to somebody else. */
-	if (plan.route.answer.proof == HBA_PROOF_EXTERNAL)
-		return inconclusive(job, &plan, route_complaint(&plan.route));
-	order.host = plan.route.host;
-	order.port = plan.route.port;
-	order.sslmode = plan.route.sslmode;
-	order.dbname = plan.dbname;
-	order.user = job->secret.username;
-	order.password = &job->value;
-	order.query = job->policy.verify_query;
-	order.timeout_ms = rotor_connect_timeout;
-	login_try(&order, job->secret.role, &login);
-	job->login_pid = login.backend_pid;
-	return judge_login(job, &plan, &login);
+	if (plan->route.answer.proof == HBA_PROOF_EXTERNAL)
+		return inconclusive(job, plan, route_complaint(&plan->route));
+	order->host = plan->route.host;
+	order->port = plan->route.port;
+	order->sslmode = plan->route.sslmode;
+	order->dbname = plan->dbname;
+	order->user = job->secret.username;
+	order->role = job->secret.role;
+	order->password = &job->value;
+	order->query = job->policy.verify_query;
+	order->timeout_ms = rotor_connect_timeout;
+	return FSM_OUTCOME_OK;
+}
+
+FsmOutcome
+test_judge(Job *job)
+{
+	job->login_pid = job->login_result.backend_pid;
+	return judge_login(job, job->plan, &job->login_result);
+}
+
+FsmOutcome
+step_test(Job *job)
+{
+	FsmOutcome outcome = test_plan(job);
+	const LoginOrder *order = &job->login;
+	LoginResult *result = &job->login_result;
+
+	if (outcome != FSM_OUTCOME_OK)
+		return outcome;
+	login_try(&order, &result, 1);
+	return test_judge(job);
 }
 
 /* --- finish and undo --- */

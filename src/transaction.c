@@ -10,6 +10,7 @@
 #include "executor/spi.h"
 #include "storage/lmgr.h"
 #include "transaction.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 /* DROP EXTENSION waits for us, and we for it, before either holds a lock that the other wants. */
@@ -50,5 +51,33 @@ transaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain, Fail
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
+	return done;
+}
+
+bool
+subtransaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain, Failure *failure)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		work(arg);
+		PopActiveSnapshot();
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		failure_catch(failure, plain);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
 	return done;
 }

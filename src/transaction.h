@@ -1,5 +1,5 @@
 /*
- * transaction.h - one transaction of a worker. Used by rotation.c for steps, by bgworker.c else.
+ * transaction.h - a worker's transactions. Used by rotation*.c for steps, by bgworker.c and others else.
  */
 #ifndef ROTOR_TRANSACTION_H
 #define ROTOR_TRANSACTION_H
@@ -13,5 +13,12 @@
  */
 extern bool
 transaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain, Failure *failure);
+
+/*
+ * The same as a part of the transaction that is open: only this part is undone if it fails, so that
+ * one rotation of a batch fails alone.
+ */
+extern bool
+subtransaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain, Failure *failure);
 
 #endif

@@ -193,7 +193,7 @@ walk(FsmStep step, bool refused, int depth)
 		bool now_refused = refused || row->outcome == FSM_OUTCOME_REFUSED;
 
 		if (row->step != step || row->retry || row->outcome == FSM_OUTCOME_REQUEUED ||
-			row->outcome == FSM_OUTCOME_REFUSED_BY_HOOK)
+			row->outcome == FSM_OUTCOME_REFUSED_BY_HOOK || row->outcome == FSM_OUTCOME_LEAKED)
 			continue;
 		assert_true(depth < FSM_STEP_COUNT);
 		if (!ends(row))
@@ -223,6 +223,26 @@ a_refused_or_unproved_password_is_always_given_back(void **state)
 	assert_int_equal(fsm_next(FSM_STEP_TEST, FSM_OUTCOME_REFUSED)->next, FSM_STEP_UNDO);
 	assert_int_equal(fsm_next(FSM_STEP_TEST, FSM_OUTCOME_INCONCLUSIVE)->next, FSM_STEP_UNDO);
 	assert_int_equal(fsm_next(FSM_STEP_UNDO, FSM_OUTCOME_OK)->status, FSM_STATUS_ROLLED_BACK);
+}
+
+static void
+in_an_emergency_another_value_is_made_and_the_former_never_given_back(void **state)
+{
+	(void) state;
+	for (size_t i = 0; fsm_row(i) != NULL; i++)
+	{
+		const FsmTransition *row = fsm_row(i);
+
+		if (row->outcome != FSM_OUTCOME_LEAKED)
+			continue;
+		assert_int_equal(row->next, FSM_STEP_CREATE);
+		assert_int_equal(row->live, row->step == FSM_STEP_TEST ? FSM_LIVE_NEW : FSM_LIVE_FORMER);
+	}
+	assert_non_null(fsm_next(FSM_STEP_CREATE, FSM_OUTCOME_LEAKED));
+	assert_non_null(fsm_next(FSM_STEP_SET, FSM_OUTCOME_LEAKED));
+	assert_non_null(fsm_next(FSM_STEP_TEST, FSM_OUTCOME_LEAKED));
+	/* When no value is accepted, the last one stays. */
+	assert_int_equal(fsm_next(FSM_STEP_TEST, FSM_OUTCOME_EXHAUSTED)->live, FSM_LIVE_NEW);
 }
 
 static void
@@ -295,6 +315,7 @@ main(void)
 		cmocka_unit_test(only_set_and_undo_change_which_password_is_live),
 		cmocka_unit_test(every_path_from_a_set_ends_in_a_login_that_works_or_calls_for_a_human),
 		cmocka_unit_test(a_refused_or_unproved_password_is_always_given_back),
+		cmocka_unit_test(in_an_emergency_another_value_is_made_and_the_former_never_given_back),
 		cmocka_unit_test(success_is_reached_only_through_a_proof),
 		cmocka_unit_test(a_rotation_can_be_cancelled_only_before_the_role_is_changed),
 		cmocka_unit_test(names_are_read_back_as_the_values_they_stand_for),

@@ -1,0 +1,233 @@
+/*
+ * functions_emergency.c - rotate_all(), cancel_emergency().
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "catalog_emergency.h"
+#include "catalog_read.h"
+#include "compat.h"
+#include "funcapi.h"
+#include "functions.h"
+#include "pgstat.h"
+#include "report.h"
+#include "request.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+ROTOR_FUNCTION(rotor_rotate_all);
+ROTOR_FUNCTION(rotor_cancel_emergency);
+
+#define LOOK_MS 200 /* between two looks at an emergency that is waited for */
+
+/* An optional text argument; the empty string if it is null. */
+static void
+optional_text(FunctionCallInfo fcinfo, int number, const char *what, char *out, size_t size)
+{
+	out[0] = '\0';
+	if (PG_ARGISNULL(number))
+		return;
+	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(number)) >= size)
+		ereport(ERROR,
+				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				 errmsg("%s is longer than %zu bytes", what, size - 1), errhint("Shorten it.")));
+	text_to_cstring_buffer(PG_GETARG_TEXT_PP(number), out, size);
+	if (out[0] == '\0')
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is empty", what),
+						errhint("Leave it out to mean every secret.")));
+}
+
+static void
+read_order(FunctionCallInfo fcinfo, EmergencyOrder *order)
+{
+	Policy policy;
+	bool uncommitted;
+	AccessScope scope;
+
+	optional_text(fcinfo, 0, "policy", order->policy, sizeof(order->policy));
+	optional_text(fcinfo, 1, "pattern", order->pattern, sizeof(order->pattern));
+	optional_text(fcinfo, 2, "reason", order->reason, sizeof(order->reason));
+	order->terminate_sessions = PG_ARGISNULL(3) ? -1 : PG_GETARG_BOOL(3);
+	if (PG_ARGISNULL(4))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("wait must not be null"),
+						errhint("Pass true or false, or leave it out.")));
+	access_enter(&scope);
+	if (order->policy[0] != '\0' &&
+		!catalog_load_policy(order->policy, &policy, &uncommitted, CurrentMemoryContext))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("there is no policy \"%s\"", order->policy),
+						errhint("rotor.policy lists the policies.")));
+	access_leave(&scope);
+}
+
+/* True once nothing is left to do. */
+static bool
+is_over(const pg_uuid_t *id)
+{
+	int64 remaining = 0;
+	int64 total = 0;
+	AccessScope scope;
+	bool found;
+
+	access_enter(&scope);
+	found = catalog_emergency_progress(id, &remaining, &total);
+	access_leave(&scope);
+	if (found && remaining > 0)
+	{
+		char *activity = psprintf("rotor.rotate_all: " INT64_FORMAT " of " INT64_FORMAT
+								  " secrets left, emergency %s",
+								  remaining, total, uuid_text(id));
+
+		pgstat_report_activity(STATE_RUNNING, activity);
+		pfree(activity);
+	}
+	return !found || remaining == 0;
+}
+
+/* Whoever is interrupted is told that the emergency is not. */
+static void
+goes_on_by_itself(const pg_uuid_t *id)
+{
+	MemoryContext context = MemoryContextSwitchTo(TopTransactionContext);
+	ErrorData *edata = CopyErrorData();
+
+	FlushErrorState();
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	{
+		edata->detail = psprintf("Emergency %s goes on by itself.", uuid_text(id));
+		edata->hint = psprintf("rotor.emergencies shows it; SELECT rotor.cancel_emergency('%s') "
+							   "calls off what has not begun.",
+							   uuid_text(id));
+	}
+	MemoryContextSwitchTo(context);
+	ReThrowError(edata);
+}
+
+/* Waits until it is over. Where rotor is not preloaded, workers are started as long as it is not. */
+static void
+wait_for_end(const pg_uuid_t *id, const Actor *actor)
+{
+	MemoryContext look =
+		AllocSetContextCreate(CurrentMemoryContext, "rotor emergency", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(look);
+	RotationOrder order = {.actor = *actor};
+
+	PG_TRY();
+	{
+		while (!is_over(id))
+		{
+			if (!request_is_preloaded())
+				request_submit(REQUEST_RUN_DUE, &order, NULL, palloc(sizeof(Request)));
+			else
+				(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS,
+								 PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(look);
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		goes_on_by_itself(id);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(look);
+}
+
+/* What has come of it, by status; "waiting" is what has not begun. */
+static void
+put_result(FunctionCallInfo fcinfo, const pg_uuid_t *id)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	AccessScope scope;
+	EmergencyCount counts[FSM_STATUS_COUNT + 1];
+	int rows;
+
+	InitMaterializedSRF(fcinfo, 0);
+	access_enter(&scope);
+	rows = catalog_emergency_counts(id, counts);
+	access_leave(&scope);
+	for (int i = 0; i < rows; i++)
+	{
+		Datum values[2] = {CStringGetTextDatum(counts[i].status), Int64GetDatum(counts[i].count)};
+		bool nulls[2] = {false, false};
+
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	}
+}
+
+Datum
+rotor_rotate_all(PG_FUNCTION_ARGS)
+{
+	EmergencyOrder order = {0};
+	pg_uuid_t id;
+	int64 total;
+
+	actor_current(&order.actor);
+	access_require_superuser(&order.actor, "rotate_all");
+	require_writable("rotor.rotate_all()");
+	read_order(fcinfo, &order);
+	if (PG_GETARG_BOOL(4))
+	{
+		Request *result = palloc(sizeof(Request));
+
+		request_submit(REQUEST_EMERGENCY, NULL, &order, result);
+		if (result->answer.failure.sqlstate != 0)
+			report_failure(&result->answer.failure, NULL);
+		id = result->emergency_id;
+		total = result->total;
+	}
+	else
+	{
+		AccessScope scope;
+
+		access_enter(&scope);
+		id = catalog_begin_emergency(&order, &total);
+		access_leave(&scope);
+		wake_workers_at_commit();
+	}
+	if (total == 0)
+		ereport(NOTICE, (errmsg("no secret is concerned"),
+						 errhint("rotor.secrets lists the secrets that are managed.")));
+	else
+		ereport(NOTICE, (errmsg_plural("emergency %s: " INT64_FORMAT " secret",
+									   "emergency %s: " INT64_FORMAT " secrets",
+									   (unsigned long) total, uuid_text(&id), total),
+						 errhint("rotor.emergencies shows how far it is.")));
+	if (PG_GETARG_BOOL(4))
+		wait_for_end(&id, &order.actor);
+	put_result(fcinfo, &id);
+	return (Datum) 0;
+}
+
+Datum
+rotor_cancel_emergency(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t *id = PG_GETARG_UUID_P(0);
+	AccessScope scope;
+	Actor actor;
+	int64 count;
+
+	actor_current(&actor);
+	access_require_superuser(&actor, "cancel_emergency");
+	require_writable("rotor.cancel_emergency()");
+	access_enter(&scope);
+	count = catalog_cancel_emergency(id, &actor);
+	access_leave(&scope);
+	if (count == EMERGENCY_UNKNOWN)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("emergency %s does not exist", uuid_text(id)),
+						errhint("rotor.emergencies lists them.")));
+	if (count == EMERGENCY_OVER)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("emergency %s is over", uuid_text(id)),
+						errhint("There is nothing to call off.")));
+	wake_workers_at_commit();
+	PG_RETURN_INT64(count);
+}
