@@ -394,6 +394,8 @@ run_step(Job *job, void *result)
 static void
 record_failure(Job *job, void *outcome)
 {
+	bool tested = job->row.step == FSM_STEP_TEST;
+
 	enrol(job);
 	if (!job_still_wanted(job))
 	{
@@ -401,10 +403,9 @@ record_failure(Job *job, void *outcome)
 		return;
 	}
 	/* What the login told is not lost with the transaction that was to record it. */
-	if (job->row.step == FSM_STEP_TEST)
+	if (tested)
 		job_advance(job, job->test_outcome, job->test_ms);
-	if ((job->row.step != FSM_STEP_UNDO && job->row.step != FSM_STEP_CREATE) ||
-		job->test_outcome == FSM_OUTCOME_OK)
+	if (!tested || job->row.step == FSM_STEP_FINISH)
 		job_advance(job, *(FsmOutcome *) outcome, -1);
 	job->test_outcome = FSM_OUTCOME_OK;
 	job_save(job);

@@ -242,6 +242,9 @@ END
 
 # Retention and sizes
 {
+	my ($leaked) = blocks_under('Values have leaked');
+	like(run_block($home, $leaked), qr/success\|\d+/, 'Values have leaked: every secret has a new one');
+
 	my ($look) = blocks_under('Retention and sizes');
 	like(run_block($home, $look), qr/^versions\|\d+\n.*^audit_20\d\d_\d\d\|/ms, 'Retention: what would go, and what is there');
 }
