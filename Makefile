@@ -120,6 +120,7 @@ REGRESS = \
 	views \
 	snapshot \
 	upkeep \
+	compliance \
 	objects \
 	extension
 

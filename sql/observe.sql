@@ -23,8 +23,10 @@ CREATE VIEW rotor.secrets AS
            l.id AS last_rotation_id, s.created_at, s.created_by,
            CASE WHEN s.system_identifier <> c.system_identifier THEN 'other_cluster'
                 WHEN a.oid IS NULL THEN 'no_role' WHEN NOT s.enabled THEN 'disabled'
-                WHEN v.id IS NULL THEN 'no_value' WHEN v.superseded_at IS NOT NULL THEN 'changed_elsewhere'
-                ELSE 'active' END AS state
+                WHEN v.superseded_at IS NOT NULL THEN 'changed_elsewhere'
+                WHEN s.next_rotation = s.quarantined_until THEN 'quarantined'
+                WHEN v.id IS NULL THEN 'no_value' ELSE 'active' END AS state, s.failures,
+           CASE WHEN s.next_rotation = s.quarantined_until THEN s.quarantined_until END AS quarantined_until
     FROM rotor.secret s
     CROSS JOIN pg_catalog.pg_control_system() c
     LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier
@@ -108,13 +110,15 @@ CREATE VIEW rotor.coverage AS
            a.rolreplication AS replication,
            CASE WHEN a.rolpassword IS NULL THEN 'none'
                 WHEN a.rolpassword LIKE 'SCRAM-SHA-256$%' THEN 'scram-sha-256'
-                WHEN a.rolpassword LIKE 'md5%' THEN 'md5' ELSE 'unknown' END AS password_type,
+                WHEN a.rolpassword ~ '^md5[0-9a-f]{32}$' THEN 'md5' ELSE 'unknown' END AS password_type,
            CASE WHEN a.rolpassword LIKE 'SCRAM-SHA-256$%'
                 THEN substring(a.rolpassword FROM '^SCRAM-SHA-256\$([0-9]+):')::bigint END AS scram_iterations,
-           a.rolvaliduntil AS valid_until, a.rolvaliduntil < now() AS expired,
-           now() - v.set_at AS password_age, s.policy, p.rotation_interval,
+           a.rolvaliduntil AS valid_until, coalesce(a.rolvaliduntil <= now(), false) AS expired,
+           now() - v.set_at AS password_age, v.verified_at, s.policy, p.rotation_interval,
            now() - v.set_at > p.rotation_interval AS overdue,
-           v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8')) AS in_sync
+           -- A role that lost its password has another one than rotor gave it, too.
+           CASE WHEN v.fingerprint IS NOT NULL
+                THEN sha256(convert_to(a.rolpassword, 'UTF8')) IS NOT DISTINCT FROM v.fingerprint END AS in_sync
     FROM pg_catalog.pg_authid a
     CROSS JOIN pg_catalog.pg_control_system() c
     LEFT JOIN rotor.secret s ON s.role_oid = a.oid AND s.target = 'self' AND s.deleted_at IS NULL
@@ -122,7 +126,97 @@ CREATE VIEW rotor.coverage AS
     LEFT JOIN rotor.policy p ON p.name = s.policy
     LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
     WHERE a.rolcanlogin;
-COMMENT ON VIEW rotor.coverage IS 'every login role of the cluster: managed or not, kind of verifier, password age against policy, expiry; in_sync: the role still has the verifier rotor gave it';
+COMMENT ON VIEW rotor.coverage IS 'every login role of the cluster: managed or not, kind of verifier, password age against policy, expiry; in_sync: the role still has the verifier rotor gave it, null: rotor has given it none';
+
+-- One row a role or secret, with all that is known of it; one array of what is wrong with it; one row a finding.
+CREATE VIEW rotor.compliance AS
+    SELECT b.role, b.secret, f.finding,
+           CASE WHEN f.finding = 'expired' AND b.secret IS NULL OR f.finding = 'disabled' AND b.next_rotation IS NULL
+                THEN 'info' ELSE k.severity END AS severity,
+           CASE f.finding
+                WHEN 'dead_letter' THEN b.died_at
+                WHEN 'quarantined' THEN b.died_at
+                WHEN 'changed_elsewhere' THEN b.superseded_at
+                WHEN 'overdue' THEN b.due_at
+                WHEN 'older_than_policy' THEN b.set_at + b.rotation_interval
+                WHEN 'never_verified' THEN b.set_at
+                WHEN 'never_expires' THEN b.set_at
+                WHEN 'never_rotated' THEN b.created_at
+                WHEN 'expired' THEN b.valid_until
+                WHEN 'expires_soon' THEN b.valid_until - interval '7 days' END AS since,
+           CASE WHEN f.finding IN ('expired', 'expires_soon') AND b.valid_until_margin IS NULL
+                THEN format('ALTER ROLE %I VALID UNTIL ''infinity''', b.role)
+                WHEN b.secret IS NULL THEN format('SELECT rotor.manage(%L)', b.role)
+                WHEN f.finding = 'dead_letter' THEN format(k.remedy, b.dead_letter)
+                WHEN f.finding = 'no_login' THEN format(k.remedy, b.role)
+                ELSE format(k.remedy, b.secret) END AS remedy
+    FROM (
+        SELECT coalesce(v.role, a.rolname, s.username)::text AS role, s.name AS secret, s.enabled, s.created_at, s.next_rotation,
+               s.next_rotation = s.quarantined_until AS quarantined,
+               s.system_identifier = c.system_identifier AS here, a.oid IS NOT NULL AS role_exists, a.rolcanlogin,
+               v.password_type, v.valid_until, v.expired, v.in_sync, v.overdue AS too_old,
+               p.rotation_interval, p.valid_until_margin, s.failures,
+               p.jitter IS NOT NULL OR p.window_duration IS NOT NULL AS spread, w.set_at, w.verified_at, w.superseded_at,
+               r.id IS NOT NULL AS rotating, coalesce(r.next_attempt_at, CASE WHEN s.enabled THEN s.next_rotation END) AS due_at,
+               d.id AS dead_letter, d.finished_at AS died_at
+        FROM rotor.coverage v
+        FULL JOIN (SELECT * FROM rotor.secret WHERE deleted_at IS NULL) s ON s.name = v.secret
+        CROSS JOIN pg_catalog.pg_control_system() c
+        LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier
+        LEFT JOIN rotor.policy p ON p.name = s.policy
+        LEFT JOIN rotor.version w ON w.secret_id = s.id AND w.stage = 'current'
+        LEFT JOIN rotor.rotation r ON r.secret_id = s.id AND r.status IN ('pending', 'in_progress', 'verifying')
+        LEFT JOIN (SELECT DISTINCT ON (secret_id) secret_id, id, finished_at FROM rotor.rotation
+                   WHERE dead_letter ORDER BY secret_id, finished_at DESC) d ON d.secret_id = s.id) b
+    CROSS JOIN (SELECT coalesce(nullif(current_setting('rotor.test_clock', true), '')::timestamptz, now())) AS clock (now)
+    CROSS JOIN LATERAL unnest(array_remove(CASE
+        WHEN b.secret IS NULL THEN ARRAY[
+            CASE WHEN b.password_type = 'none' THEN 'no_password' ELSE 'unmanaged' END,
+            CASE WHEN b.password_type = 'md5' THEN 'md5_password' END,
+            CASE WHEN b.password_type <> 'none' THEN
+                CASE WHEN b.expired THEN 'expired'
+                     WHEN b.valid_until < now() + interval '7 days' THEN 'expires_soon' END END]
+        WHEN NOT b.here THEN ARRAY['other_cluster']
+        WHEN NOT b.role_exists THEN ARRAY['no_role']
+        ELSE ARRAY[
+            CASE WHEN NOT b.rolcanlogin THEN 'no_login' END,
+            CASE WHEN b.password_type = 'md5' THEN 'md5_password' END,
+            CASE WHEN b.set_at IS NULL AND NOT b.rotating THEN 'never_rotated' END,
+            CASE WHEN b.verified_at IS NULL AND b.set_at IS NOT NULL AND NOT b.rotating THEN 'never_verified' END,
+            CASE WHEN b.in_sync = false AND NOT b.rotating THEN 'changed_elsewhere' END,
+            -- Windows and jitter let the next rotation come later than the interval says.
+            CASE WHEN b.too_old AND NOT (b.spread AND b.failures = 0 AND coalesce(b.due_at > clock.now, false))
+                THEN 'older_than_policy' END,
+            CASE WHEN b.due_at < clock.now - interval '1 minute' THEN 'overdue' END,
+            CASE WHEN NOT b.enabled THEN 'disabled' WHEN b.quarantined THEN 'quarantined' END,
+            CASE WHEN b.dead_letter IS NOT NULL THEN 'dead_letter' END,
+            CASE WHEN b.expired THEN 'expired'
+                 -- A rotation that comes before the end, and moves it, is how it is meant.
+                 WHEN b.valid_until < now() + interval '7 days'
+                      AND NOT coalesce(b.valid_until_margin IS NOT NULL AND b.due_at < b.valid_until, false)
+                     THEN 'expires_soon'
+                 WHEN b.valid_until_margin IS NOT NULL AND b.set_at IS NOT NULL
+                      AND coalesce(b.valid_until, 'infinity') = 'infinity' THEN 'never_expires' END]
+        END, NULL)) f(finding)
+    JOIN (VALUES
+        ('unmanaged', 'warning', NULL),
+        ('no_password', 'info', NULL),
+        ('md5_password', 'warning', 'SELECT rotor.rotate(%L)'),
+        ('never_rotated', 'warning', 'SELECT rotor.rotate(%L)'),
+        ('never_verified', 'warning', 'SELECT rotor.rotate(%L)'),
+        ('changed_elsewhere', 'warning', 'SELECT rotor.rotate(%L)'),
+        ('older_than_policy', 'warning', 'SELECT rotor.rotate(%L)'),
+        ('overdue', 'warning', 'SELECT rotor.run_due()'),
+        ('disabled', 'warning', 'SELECT rotor.enable(%L)'),
+        ('quarantined', 'warning', 'SELECT rotor.rotate(%L)'),
+        ('dead_letter', 'error', 'SELECT rotor.requeue(%L)'),
+        ('expired', 'error', 'SELECT rotor.rotate(%L)'),
+        ('expires_soon', 'warning', 'SELECT rotor.rotate(%L)'),
+        ('never_expires', 'warning', 'SELECT rotor.rotate(%L)'),
+        ('no_login', 'warning', 'ALTER ROLE %I LOGIN'),
+        ('no_role', 'warning', 'SELECT rotor.unmanage(%L)'),
+        ('other_cluster', 'error', 'SELECT rotor.reconcile(%L)')) k(finding, severity, remedy) ON k.finding = f.finding;
+COMMENT ON VIEW rotor.compliance IS 'one row a finding about a login role or a secret: what, how bad, since when (null: not known), and the statement that mends it';
 
 CREATE FUNCTION rotor.statistics() RETURNS jsonb
     LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

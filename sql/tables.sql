@@ -161,6 +161,8 @@ CREATE TABLE rotor.secret (
     enabled           boolean NOT NULL DEFAULT true,
     next_rotation     timestamptz,
     last_rotation     timestamptz,
+    failures          int NOT NULL DEFAULT 0,
+    quarantined_until timestamptz,
     created_at        timestamptz NOT NULL DEFAULT now(),
     created_by        text NOT NULL,
     deleted_at        timestamptz
@@ -183,6 +185,8 @@ COMMENT ON COLUMN rotor.secret.policy IS 'how and when it is rotated';
 COMMENT ON COLUMN rotor.secret.enabled IS 'rotated on schedule; rotate() works either way';
 COMMENT ON COLUMN rotor.secret.next_rotation IS 'due from then on; null: only when asked';
 COMMENT ON COLUMN rotor.secret.last_rotation IS 'end of the last successful rotation';
+COMMENT ON COLUMN rotor.secret.failures IS 'rotations in a row that failed or were rolled back; 0 after a success, or requeue()';
+COMMENT ON COLUMN rotor.secret.quarantined_until IS 'not rotated on schedule before, because rotations failed: holds while it equals next_rotation';
 COMMENT ON COLUMN rotor.secret.created_at IS 'when it was taken under management';
 COMMENT ON COLUMN rotor.secret.created_by IS 'who took it under management';
 COMMENT ON COLUMN rotor.secret.deleted_at IS 'when management ended; null while it lasts; purge() removes the secret when rotor.recovery_window has passed';

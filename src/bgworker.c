@@ -227,6 +227,7 @@ due_turn(DueKinds kinds, CatchUp *pace, int64 counts[FSM_STATUS_COUNT])
 	int64 wait_ms = 0;
 	bool stuck = false;
 	bool ran = false;
+	bool failing = false;
 	bool begun;
 	bool in_other_hands;
 	Failure failure;
@@ -238,6 +239,9 @@ due_turn(DueKinds kinds, CatchUp *pace, int64 counts[FSM_STATUS_COUNT])
 		const DueItem *item = &batch.items[i];
 		bool paced = item->missed && pace != NULL;
 
+		/* One that fails in a batch: whatever falls due meanwhile comes before the next. */
+		if (item->failing && failing)
+			continue;
 		CHECK_FOR_INTERRUPTS();
 		if (request_should_leave())
 			return BUSY_PAUSE_MS;
@@ -248,14 +252,15 @@ due_turn(DueKinds kinds, CatchUp *pace, int64 counts[FSM_STATUS_COUNT])
 		if (paced && !catch_up_take(pace, &wait_ms))
 			break;
 		ran |= run_item(item, counts, &begun, &stuck);
+		failing |= item->failing && begun;
 		if (paced && !begun)
 			catch_up_give_back(pace);
 	}
 	if (stuck)
 		return STUCK_PAUSE_MS;
-	if (!ran && wait_ms == 0 && batch.count >= DUE_BATCH / 2)
+	if (!ran && wait_ms == 0 && batch.count >= DUE_BATCH / 4)
 	{
-		passed_over += DUE_BATCH / 2;
+		passed_over += DUE_BATCH / 4;
 		return 0;
 	}
 	in_other_hands =

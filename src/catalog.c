@@ -49,7 +49,8 @@ static Statement insert_secret = {
 	NULL};
 /* Who changes the policy waits, so that no plan is made by one that has just been replaced. */
 static Statement load_plan = {
-	"SELECT " POLICY_COLUMNS ", s.next_rotation, (SELECT v.set_at FROM rotor.version v "
+	"SELECT " POLICY_COLUMNS ", s.next_rotation, s.failures, "
+	"coalesce(s.next_rotation = s.quarantined_until, false), (SELECT v.set_at FROM rotor.version v "
 	"WHERE v.secret_id = s.id AND v.stage = 'current') FROM rotor.secret s "
 	"JOIN rotor.policy p ON p.name = s.policy WHERE s.id = $1 FOR SHARE OF p",
 	1,
@@ -264,7 +265,9 @@ catalog_load_plan(int64 id, SecretPlan *plan, MemoryContext keep)
 		return false;
 	fill_policy(&plan->policy, keep);
 	plan->next_rotation = result_time(POLICY_COLUMN_COUNT, DT_NOEND);
-	plan->set_at = result_time(POLICY_COLUMN_COUNT + 1, DT_NOBEGIN);
+	plan->failures = DatumGetInt32(result(0, POLICY_COLUMN_COUNT + 1, NULL));
+	plan->quarantined = DatumGetBool(result(0, POLICY_COLUMN_COUNT + 2, NULL));
+	plan->set_at = result_time(POLICY_COLUMN_COUNT + 3, DT_NOBEGIN);
 	return true;
 }
 

@@ -66,7 +66,8 @@ typedef struct DueItem
 {
 	int64 secret_id;
 	Oid role;
-	bool missed; /* nobody was there when it fell due */
+	bool missed;  /* nobody was there when it fell due */
+	bool failing; /* it has failed before */
 } DueItem;
 
 /* What of all that is due is looked for; each includes those before it. */
@@ -93,6 +94,8 @@ typedef struct SecretPlan
 {
 	Policy policy;			   /* locked to the end of the transaction */
 	TimestampTz next_rotation; /* DT_NOEND: none */
+	int failures;			   /* in a row */
+	bool quarantined;		   /* next_rotation was put off because of them */
 	TimestampTz set_at; /* of the current version, by the system's clock; DT_NOBEGIN: never */
 } SecretPlan;
 
@@ -133,15 +136,19 @@ extern bool catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryC
 extern bool catalog_active_rotation(int64 secret_id, pg_uuid_t *id);
 /* Inserts or updates the row. */
 extern void catalog_save_rotation(const RotationRow *row);
-/* Earlier dead letters of the secret are settled by a success. */
+/* Earlier dead letters of the secret are settled by a success, which also ends its quarantine. */
 extern void catalog_settle_dead_letters(int64 secret_id);
+/* How many rotations of the secret failed in a row, and what next_rotation was put off to; DT_NOEND: it was not. */
+extern void catalog_note_failures(int64 secret_id, int failures, TimestampTz quarantined_until);
+extern void catalog_end_quarantine(int64 secret_id);
 extern void catalog_save_verifier(const pg_uuid_t *rotation, const SavedVerifier *saved);
 extern bool catalog_load_verifier(const pg_uuid_t *rotation, SavedVerifier *saved);
 extern void catalog_drop_verifier(const pg_uuid_t *rotation);
 /*
- * What is due at that time, at most limit items: unfinished ones (half of them, if the schedule is
- * asked too), then fresh ones, then, in what is left, those that were due before up_since; each
- * oldest first, the first skip of each left out. Secrets of another cluster are left out.
+ * What is due at that time, at most limit items: unfinished ones, fresh ones, of both then those that
+ * have failed before, and in what is left, those that were due before up_since; each oldest first,
+ * the first skip of each left out. Of each kind there are limit / 4, unless there are no more. Secrets
+ * of another cluster are left out.
  */
 extern int catalog_due(DueItem *items, int limit, int skip, TimestampTz now, DueKinds kinds,
 					   TimestampTz up_since);

@@ -77,7 +77,8 @@ each_scheduled(TimestampTz from, TimestampTz until, VisitDue visit, void *arg)
 	while (more && HeapTupleIsValid(tuple = scan_next(&scan)))
 	{
 		DueItem item = {.secret_id = DatumGetInt64(scan_required(&scan, tuple, SECRET_ID)),
-						.role = DatumGetObjectId(scan_required(&scan, tuple, SECRET_ROLE_OID))};
+						.role = DatumGetObjectId(scan_required(&scan, tuple, SECRET_ROLE_OID)),
+						.failing = DatumGetInt32(scan_required(&scan, tuple, SECRET_FAILURES)) > 0};
 
 		if (!has_unfinished_rotation(item.secret_id))
 			more = visit(
@@ -99,8 +100,9 @@ each_unfinished(TimestampTz from, VisitDue visit, void *arg)
 	scan_begin_ordered(&scan, &rotation_known, &rotation_due_known, &key, 1);
 	while (more && HeapTupleIsValid(tuple = scan_next(&scan)))
 	{
-		DueItem item = {.secret_id =
-							DatumGetInt64(scan_required(&scan, tuple, ROTATION_SECRET_ID))};
+		DueItem item = {.secret_id = DatumGetInt64(scan_required(&scan, tuple, ROTATION_SECRET_ID)),
+						.failing =
+							DatumGetInt32(scan_required(&scan, tuple, ROTATION_ATTEMPT)) > 0};
 		TimestampTz at = DatumGetTimestampTz(scan_required(&scan, tuple, ROTATION_NEXT_ATTEMPT_AT));
 
 		if (find_role(item.secret_id, &item.role))
@@ -109,11 +111,16 @@ each_unfinished(TimestampTz from, VisitDue visit, void *arg)
 	scan_end(&scan);
 }
 
+#define BATCH_MAX 64
+
 typedef struct Collection
 {
 	DueItem *items;
 	int count;
 	int limit;
+	DueItem failing[BATCH_MAX];
+	int failing_count;
+	int failing_limit;
 	int skip;
 	int skipped; /* of this kind */
 	TimestampTz now;
@@ -125,35 +132,59 @@ collect(const DueItem *item, TimestampTz at, void *arg)
 {
 	Collection *found = arg;
 
-	if (at > found->now)
+	if (at > found->now || found->count >= found->limit)
 		return false;
 	if (found->skipped < found->skip)
-	{
 		found->skipped++;
-		return true;
+	else if (!item->failing)
+	{
+		found->items[found->count] = *item;
+		found->items[found->count++].missed = found->missed;
 	}
-	found->items[found->count] = *item;
-	found->items[found->count].missed = found->missed;
-	return ++found->count < found->limit;
+	else if (found->failing_count < found->failing_limit)
+	{
+		found->failing[found->failing_count] = *item;
+		found->failing[found->failing_count++].missed = found->missed;
+	}
+	return found->count < found->limit;
 }
 
+static void
+append_failing(Collection *found, int limit)
+{
+	for (int i = 0; i < found->failing_count && found->count < limit; i++)
+		found->items[found->count++] = found->failing[i];
+	found->failing_count = 0;
+}
+
+/*
+ * What has failed before comes after what has not, however long it has been due: a login that hangs
+ * takes rotor.connect_timeout. What was missed comes last, for it is paced. Each kind has a quarter of
+ * the batch, if there is as much of it.
+ */
 int
 catalog_due(DueItem *items, int limit, int skip, TimestampTz now, DueKinds kinds,
 			TimestampTz up_since)
 {
 	Collection found = {.items = items, .skip = skip, .now = now};
 
-	/* However many were queued or go on failing, the schedule goes on too. */
-	found.limit = kinds >= DUE_FRESH ? limit / 2 : limit;
+	Assert(limit <= BATCH_MAX);
+	found.limit = kinds >= DUE_FRESH ? limit / 4 : limit / 2;
+	found.failing_limit = limit / 4;
 	each_unfinished(DT_NOBEGIN, collect, &found);
-	found.limit = limit;
+	found.limit = limit / 2;
+	found.failing_limit = found.failing_count + limit / 4;
 	found.skipped = 0;
-	if (kinds >= DUE_FRESH && found.count < limit)
+	if (kinds >= DUE_FRESH)
 		each_scheduled(up_since, DT_NOEND, collect, &found);
+	append_failing(&found, limit);
+	found.limit = limit;
 	found.missed = true;
+	found.failing_limit = limit / 4;
 	found.skipped = 0;
 	if (kinds >= DUE_MISSED && found.count < limit)
 		each_scheduled(DT_NOBEGIN, up_since, collect, &found);
+	append_failing(&found, limit);
 	return found.count;
 }
 

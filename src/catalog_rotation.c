@@ -57,10 +57,25 @@ static Statement postpone_rotation = {
 	NULL};
 static Statement settle_dead_letters = {
 	"WITH settled AS (UPDATE rotor.rotation SET dead_letter = false "
-	"WHERE secret_id = $1 AND dead_letter RETURNING id) "
+	"WHERE secret_id = $1 AND dead_letter RETURNING id), "
+	"released AS (UPDATE rotor.secret SET failures = 0, quarantined_until = NULL "
+	"WHERE id = $1 AND failures > 0) "
 	"DELETE FROM rotor.saved_verifier v USING settled s WHERE v.rotation_id = s.id",
 	1,
 	{INT8OID},
+	NULL};
+static Statement note_failures = {
+	"UPDATE rotor.secret SET failures = $2, quarantined_until = $3 WHERE id = $1",
+	3,
+	{INT8OID, INT4OID, TIMESTAMPTZOID},
+	NULL};
+/* What is tried again by request is due as it was. */
+static Statement end_quarantine = {
+	"UPDATE rotor.secret SET failures = 0, quarantined_until = NULL, "
+	"next_rotation = CASE WHEN next_rotation = quarantined_until THEN $2 ELSE next_rotation END "
+	"WHERE id = $1 AND failures > 0",
+	2,
+	{INT8OID, TIMESTAMPTZOID},
 	NULL};
 static Statement save_verifier = {
 	"INSERT INTO rotor.saved_verifier VALUES ($1, $2, $3, $4, $5, $6)",
@@ -180,6 +195,27 @@ catalog_settle_dead_letters(int64 secret_id)
 
 	arg(&args, Int64GetDatum(secret_id));
 	run(&settle_dead_letters, &args);
+}
+
+void
+catalog_note_failures(int64 secret_id, int failures, TimestampTz quarantined_until)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(secret_id));
+	arg(&args, Int32GetDatum(failures));
+	arg_time(&args, quarantined_until);
+	run(&note_failures, &args);
+}
+
+void
+catalog_end_quarantine(int64 secret_id)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(secret_id));
+	arg(&args, TimestampTzGetDatum(clock_now()));
+	run(&end_quarantine, &args);
 }
 
 void

@@ -304,6 +304,11 @@ check_rotations(const Findings *findings)
 	check_count(findings, "dead_letters", "error", "SELECT count(*) FROM rotor.dead_letter",
 				"rotations that gave up",
 				"See rotor.dead_letter; rotor.requeue() takes one up again.");
+	check_count(
+		findings, "quarantined", "warning",
+		"SELECT count(*) FROM rotor.secrets WHERE enabled AND quarantined_until IS NOT NULL",
+		"secrets whose schedule pauses, because their rotations failed",
+		"See rotor.secrets and rotor.dead_letter; rotor.requeue() or rotor.rotate() ends it.");
 	check_count(findings, "without_owner", "warning",
 				"SELECT count(*) FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id "
 				"WHERE r.status IN ('in_progress', 'verifying') "
@@ -330,6 +335,30 @@ check_rotations(const Findings *findings)
 				"SELECT count(*) FROM rotor.coverage WHERE managed AND in_sync = false",
 				"managed roles without the verifier that rotor gave them",
 				"See rotor.coverage; rotate them, so that rotor knows the password.");
+}
+
+/* What an auditor asks for; rotor.compliance has it by role. */
+static void
+check_compliance(const Findings *findings)
+{
+	check_count(findings, "expired", "error",
+				"SELECT count(*) FROM rotor.compliance "
+				"WHERE finding = 'expired' AND secret IS NOT NULL",
+				"managed roles whose VALID UNTIL has passed",
+				"See rotor.compliance, which has the statement that mends each.");
+	check_count(findings, "expires_soon", "warning",
+				"SELECT count(*) FROM rotor.compliance "
+				"WHERE finding = 'expires_soon' AND secret IS NOT NULL",
+				"managed roles whose VALID UNTIL passes within a week, before a rotation moves it",
+				"See rotor.compliance, which has the statement that mends each.");
+	check_count(findings, "never_verified", "warning",
+				"SELECT count(*) FROM rotor.compliance WHERE finding = 'never_verified'",
+				"secrets whose current password was never proved",
+				"See rotor.compliance and rotor.dead_letter; requeue or rotate them.");
+	check_count(findings, "md5_passwords", "warning",
+				"SELECT count(*) FROM rotor.coverage WHERE password_type = 'md5'",
+				"login roles with an MD5 password",
+				"See rotor.coverage; a rotation gives a role a SCRAM password.");
 }
 
 /* What workers do for the years. */
@@ -375,6 +404,7 @@ rotor_health(PG_FUNCTION_ARGS)
 	check_pg_hba(&findings);
 	check_clock(&findings);
 	check_rotations(&findings);
+	check_compliance(&findings);
 	check_upkeep(&findings);
 	access_leave(&scope);
 	return (Datum) 0;

@@ -19,6 +19,12 @@
 #include "utils/wait_event.h"
 
 #define SLOT_PAUSE_MS 20 /* before asking for a slot again */
+/* The session ends soon after its worker, whatever the policy's query is at. */
+#ifdef __linux__
+#define END_WITH_CLIENT " -c client_connection_check_interval=1000"
+#else
+#define END_WITH_CLIENT ""
+#endif
 
 /* A login under way. */
 typedef struct Login
@@ -72,7 +78,7 @@ static PGconn *
 start(const LoginOrder *order)
 {
 	char port[12];
-	char options[224];
+	char options[288];
 	bool verify = strncmp(order->sslmode, "verify", 6) == 0;
 	const struct
 	{
@@ -104,8 +110,8 @@ start(const LoginOrder *order)
 	/* Serializable, read-only and deferrable, the query would wait until nobody else writes. */
 	snprintf(options, sizeof(options),
 			 "-c default_transaction_read_only=on -c default_transaction_deferrable=off "
-			 "-c default_transaction_isolation=read\\ committed -c statement_timeout=%d%s",
-			 order->timeout_ms, NO_TRANSACTION_TIMEOUT);
+			 "-c default_transaction_isolation=read\\ committed -c statement_timeout=%d%s%s",
+			 order->timeout_ms, NO_TRANSACTION_TIMEOUT, END_WITH_CLIENT);
 	for (size_t i = 0; i <= lengthof(fields); i++)
 	{
 		keywords[i] = i < lengthof(fields) ? fields[i].keyword : NULL;

@@ -28,8 +28,10 @@
 
 /* A caller waits this long for a slot, and for a worker to take its request. */
 #define PICK_UP_TIMEOUT_MS 10000
+/* A worker that was asked to leave ends its rotation first, if that takes no longer than this. */
+#define LEAVE_GRACE_MS 1000
 /* How long workers stay away at most when they were asked to leave: DROP DATABASE waits 5 s. */
-#define LEAVE_MS 6000
+#define LEAVE_MS (6000 + LEAVE_GRACE_MS)
 
 typedef struct SharedState
 {
@@ -198,14 +200,40 @@ request_wake_ups(void)
 	return shared != NULL ? pg_atomic_read_u32(&shared->wake_ups) : 0;
 }
 
+/* Ends the workers that are still there, as a shutdown would: one hangs in a login, or waits for a lock. */
+static void
+terminate_workers(void)
+{
+	for (int i = 0; i < MAX_WORKERS; i++)
+	{
+		uint32 proc = pg_atomic_read_u32(&shared->workers[i]);
+		int pid = proc != 0 ? ProcGlobal->allProcs[proc - 1].pid : 0;
+
+		if (pid > 0)
+			(void) kill(pid, SIGTERM);
+	}
+}
+
 void
 request_ask_to_leave(void)
 {
+	TimestampTz start = GetCurrentTimestamp();
+
 	if (shared == NULL)
 		return;
 	pg_atomic_write_u64(&shared->leave_until,
-						(uint64) TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LEAVE_MS));
+						(uint64) TimestampTzPlusMilliseconds(start, LEAVE_MS));
 	request_wake_workers();
+	while (request_worker_count() > 0)
+	{
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LEAVE_GRACE_MS))
+		{
+			terminate_workers();
+			return;
+		}
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(10000L);
+	}
 }
 
 void

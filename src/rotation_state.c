@@ -82,10 +82,41 @@ note_outcome(Job *job, const FsmTransition *transition, FsmOutcome outcome)
 							   job->failure.detail));
 }
 
-/* Plans the secret's next rotation, by the policy that it has by now. */
+/* A secret that keeps failing comes back after growing pauses, so that it takes no time of others. */
 static void
-plan_next(Job *job, bool success)
+note_failure(const Job *job, int failures, TimestampTz until)
 {
+	StringInfoData detail;
+	AuditRow audit = {.actor = &job->row.actor,
+					  .event = "quarantined",
+					  .secret = job->secret.name,
+					  .rotation = &job->row.id,
+					  .result = "ok",
+					  .duration_ms = -1};
+
+	catalog_note_failures(job->row.secret_id, failures, until);
+	if (TIMESTAMP_IS_NOEND(until))
+		return;
+	initStringInfo(&detail);
+	appendStringInfo(&detail, "{\"failures\":%d", failures);
+	append_field(&detail, "until", timestamptz_to_str(until));
+	appendStringInfoChar(&detail, '}');
+	audit.detail = detail.data;
+	catalog_audit(&audit);
+}
+
+/*
+ * Plans the secret's next rotation, by the policy that it has by now. What somebody asked for by hand
+ * counts its failures from the beginning.
+ */
+static void
+plan_next(Job *job, FsmStatus status)
+{
+	bool success = status == FSM_STATUS_SUCCESS;
+	bool failed = status == FSM_STATUS_FAILED || status == FSM_STATUS_ROLLED_BACK;
+	bool scheduled = strcmp(job->row.trigger, "schedule") == 0;
+	bool put_off;
+	int failures;
 	SecretPlan plan;
 	TimestampTz now = clock_now();
 	TimestampTz next;
@@ -94,15 +125,19 @@ plan_next(Job *job, bool success)
 	{
 		if (!catalog_load_plan(job->row.secret_id, &plan, job->context))
 			return;
+		failures = !failed ? Max(plan.failures, 1) : scheduled ? plan.failures + 1 : 1;
+		put_off = scheduled || plan.next_rotation <= now || (failed && plan.quarantined);
 		if (success)
 			/* From when the password was set: what falls due while it is proved is not left out. */
 			next = schedule_next(&plan.policy, Min(clock_shown_at(plan.set_at), now));
-		else if (plan.next_rotation <= now || strcmp(job->row.trigger, "schedule") == 0)
-			next = schedule_again(&plan.policy, now);
+		else if (put_off)
+			next = schedule_again(&plan.policy, now, failures);
 		else
 			next = plan.next_rotation;
 	} while (!catalog_plan_secret(job->row.secret_id, plan.policy.name, job->secret.username,
 								  success ? now : DT_NOBEGIN, next));
+	if (failed)
+		note_failure(job, failures, put_off ? next : DT_NOEND);
 }
 
 void
@@ -132,9 +167,11 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 		job->row.step = transition->next;
 	job->row.status = transition->status;
 	job->row.dead_letter = transition->dead_letter;
+	if (outcome == FSM_OUTCOME_REQUEUED)
+		catalog_end_quarantine(job->row.secret_id);
 	/* One that goes on trying is not in the way of those that are due. */
 	if (transition->retry && strcmp(job->row.trigger, "schedule") == 0)
-		plan_next(job, false);
+		plan_next(job, transition->status);
 	if (!fsm_is_over(transition->status))
 		return;
 	if (transition->status == FSM_STATUS_SUCCESS)
@@ -146,7 +183,7 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 		catalog_settle_dead_letters(job->row.secret_id);
 	}
 	if (!job->enrol)
-		plan_next(job, transition->status == FSM_STATUS_SUCCESS);
+		plan_next(job, transition->status);
 }
 
 void

@@ -227,14 +227,17 @@ schedule_next(const Policy *policy, TimestampTz base)
 }
 
 TimestampTz
-schedule_again(const Policy *policy, TimestampTz now)
+schedule_again(const Policy *policy, TimestampTz now, int failures)
 {
 	CronZone zone = zone_of(policy);
 	TimestampTz planned = schedule_next(policy, now);
+	int64 pause = Max(policy->backoff_max_ms * 1000, USECS_PER_MINUTE);
 
 	if (!schedule_exists(policy))
 		return DT_NOEND;
-	return Min(planned, place(policy, &zone, now + USECS_PER_HOUR).from);
+	for (int i = 1; i < failures && pause < USECS_PER_DAY; i++)
+		pause *= 2;
+	return Min(planned, place(policy, &zone, now + Min(pause, USECS_PER_DAY)).from);
 }
 
 TimestampTz
@@ -273,7 +276,8 @@ schedule_backoff_ms(const Policy *policy, int attempt)
 
 	for (int i = 1; i < attempt && ceiling < policy->backoff_max_ms; i++)
 		ceiling *= 2;
-	return random_up_to(Max(Min(ceiling, policy->backoff_max_ms), 1));
+	/* Never 0: others that are due come before another attempt. */
+	return 1 + random_up_to(Max(Min(ceiling, policy->backoff_max_ms), 1) - 1);
 }
 
 bool

@@ -31,8 +31,11 @@ extern PlannedRun schedule_run_after(const Policy *policy, TimestampTz base);
 /* When to rotate next, jitter included, of a password that was set at base. */
 extern TimestampTz schedule_next(const Policy *policy, TimestampTz base);
 
-/* The same after a failure: as planned, but an hour from now at the latest, or when a window opens. */
-extern TimestampTz schedule_again(const Policy *policy, TimestampTz now);
+/*
+ * The same after so many failures in a row: as planned, but after a pause at the latest, or when a
+ * window opens then. The pause is backoff_max, doubled with each failure, from a minute to a day.
+ */
+extern TimestampTz schedule_again(const Policy *policy, TimestampTz now, int failures);
 
 /* The same when the policy was changed: an interval counts from the last rotation, cron from now. */
 extern TimestampTz schedule_anew(const Policy *policy, TimestampTz last_rotation, TimestampTz now);
@@ -41,7 +44,7 @@ extern TimestampTz schedule_anew(const Policy *policy, TimestampTz last_rotation
 extern bool schedule_may_begin(const Policy *policy, TimestampTz now, TimestampTz *then);
 
 /*
- * Milliseconds to wait after the given failed attempt (1 is the first): uniform between 0 and
+ * Milliseconds to wait after the given failed attempt (1 is the first): uniform between 1 and
  * backoff * 2^(attempt - 1), at most backoff_max ("full jitter": many failures at once do not come
  * back at once).
  */

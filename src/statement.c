@@ -193,11 +193,11 @@ hook(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtilityCon
 	List *sightings = request_am_worker() ? NIL : look_at(statement);
 
 	refuse_unless_allowed(sightings);
-	/* The statement itself waits some seconds for sessions to go; the workers need far less. */
-	if (empty_home)
-		request_ask_to_leave();
 	PG_TRY();
 	{
+		/* The statement itself waits some seconds for sessions to go; the workers need far less. */
+		if (empty_home)
+			request_ask_to_leave();
 		if (next_hook)
 			next_hook(plan, text, read_only_tree, context, params, environment, destination,
 					  completion);

@@ -69,6 +69,87 @@ SELECT status, trigger FROM rotor.rotate('t_queue');
 SELECT policy FROM rotor.manage('t_queue', policy => 'default');
 SELECT enabled FROM rotor.enable('t_queue');
 
+-- A secret that keeps failing comes back by itself, after pauses that double, up to its interval or a day.
+CREATE PROCEDURE t.fail(name text) LANGUAGE plpgsql AS $$
+DECLARE
+    settled text;
+BEGIN
+    UPDATE rotor.secret s SET next_rotation = now() - interval '1 minute' WHERE s.name = fail.name AND deleted_at IS NULL;
+    COMMIT;
+    PERFORM rotor.run_due();
+    settled := format('(SELECT next_rotation > now() FROM rotor.secret WHERE name = %L AND deleted_at IS NULL)', name);
+    CALL t.wait_until(settled);
+END
+$$;
+CREATE VIEW t.quarantine AS
+    SELECT s.secret, s.state, s.failures, s.quarantined_until = s.next_rotation AS until,
+           CASE WHEN s.state = 'quarantined' THEN date_trunc('minute', s.next_rotation - r.finished_at + interval '30 seconds') END AS pause,
+           (SELECT count(*) FROM rotor.audit_log a WHERE a.secret = s.secret AND event = 'quarantined'
+            AND (detail ->> 'until')::timestamptz IS NOT NULL) AS told
+    FROM rotor.secrets s JOIN rotor.rotations r ON r.id = s.last_rotation_id WHERE s.secret IN ('t_fails', 't_days');
+INSERT INTO rotor.policy (name, rotation_interval) VALUES ('t_days', '2 days');
+INSERT INTO rotor.policy (name, rotation_interval, backoff, backoff_max) VALUES ('t_five', '5 minutes', '1 ms', '1 ms');
+CREATE ROLE t_fails LOGIN;
+CREATE ROLE t_days LOGIN;
+SELECT secret, policy FROM (VALUES ('t_fails', 't_five'), ('t_days', 't_days')) v (secret, as_policy), LATERAL (SELECT policy FROM rotor.manage(secret, policy => as_policy)) m;
+ALTER ROLE t_fails NOLOGIN;
+ALTER ROLE t_days NOLOGIN;
+CALL t.fail('t_days');
+CALL t.fail('t_fails');
+SELECT * FROM t.quarantine ORDER BY secret;
+CALL t.fail('t_days');
+CALL t.fail('t_fails');
+SELECT * FROM t.quarantine ORDER BY secret;
+CALL t.fail('t_fails');
+CALL t.fail('t_fails');
+SELECT * FROM t.quarantine WHERE secret = 't_fails';
+UPDATE rotor.secret SET failures = 100 WHERE name = 't_days' AND deleted_at IS NULL;
+CALL t.fail('t_days');
+SELECT * FROM t.quarantine WHERE secret = 't_days';
+SELECT check_name, status, detail FROM rotor.health() WHERE check_name = 'quarantined';
+SELECT secret, finding, severity, since IS NOT NULL AS since FROM rotor.compliance WHERE secret = 't_days' AND finding = 'quarantined';
+-- What somebody asks for runs at once, and counts from the beginning if it fails too.
+BEGIN;
+ALTER ROLE t_days LOGIN;
+SELECT status FROM rotor.rotate('t_days', wait => false);
+ALTER ROLE t_days NOLOGIN;
+COMMIT;
+SELECT count(*) >= 0 AS done FROM rotor.run_due();
+CALL t.settled('t_days');
+SELECT * FROM t.quarantine WHERE secret = 't_days';
+-- requeue() ends it, and so does a success; what is over leaves no trace but the audit.
+ALTER ROLE t_days LOGIN;
+ALTER ROLE t_fails LOGIN;
+SELECT id FROM rotor.dead_letter WHERE secret = 't_days' ORDER BY queued_at DESC LIMIT 1 \gset
+BEGIN;
+SELECT status FROM rotor.requeue(:'id');
+SELECT failures, state, quarantined_until FROM rotor.secrets WHERE secret = 't_days';
+COMMIT;
+SELECT count(*) >= 0 AS done FROM rotor.run_due();
+CALL t.settled('t_days');
+SELECT status FROM rotor.rotate('t_fails');
+SELECT * FROM t.quarantine ORDER BY secret;
+SELECT count(*) FROM rotor.dead_letter WHERE secret IN ('t_days', 't_fails');
+-- Another policy ends it as well, for it sets another date.
+ALTER ROLE t_fails NOLOGIN;
+CALL t.fail('t_fails');
+SELECT state FROM rotor.secrets WHERE secret = 't_fails';
+SELECT policy FROM rotor.manage('t_fails', policy => 't_days');
+SELECT state, quarantined_until FROM rotor.secrets WHERE secret = 't_fails';
+-- What is cancelled has not failed.
+SELECT failures FROM rotor.secrets WHERE secret = 't_days';
+BEGIN;
+SELECT id FROM rotor.rotate('t_days', wait => false) \gset
+SELECT status FROM rotor.cancel(:'id');
+COMMIT;
+SELECT failures, state FROM rotor.secrets WHERE secret = 't_days';
+SELECT count(rotor.manage(secret)) FROM rotor.secrets WHERE secret IN ('t_days', 't_fails');
+SELECT count(rotor.unmanage(secret)) FROM rotor.secrets WHERE secret IN ('t_days', 't_fails');
+DELETE FROM rotor.policy WHERE name IN ('t_days', 't_five');
+DROP ROLE t_fails, t_days;
+DROP VIEW t.quarantine;
+DROP PROCEDURE t.fail(text);
+
 -- cancel(): before anything was changed.
 SELECT rotor.get_secret('t_queue') ->> 'version_id' AS version \gset
 BEGIN;
