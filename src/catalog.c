@@ -47,20 +47,19 @@ static Statement insert_secret = {
 	9,
 	{TEXTOID, TEXTOID, TEXTOID, OIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID},
 	NULL};
-/* Who changes the policy waits, so that no plan is made by one that has just been replaced. */
 static Statement load_plan = {
-	"SELECT " POLICY_COLUMNS ", s.next_rotation, s.failures, "
+	"SELECT " POLICY_COLUMNS ", s.next_rotation, s.xmin, s.failures, "
 	"coalesce(s.next_rotation = s.quarantined_until, false), (SELECT v.set_at FROM rotor.version v "
 	"WHERE v.secret_id = s.id AND v.stage = 'current') FROM rotor.secret s "
-	"JOIN rotor.policy p ON p.name = s.policy WHERE s.id = $1 FOR SHARE OF p",
+	"JOIN rotor.policy p ON p.name = s.policy WHERE s.id = $1",
 	1,
 	{INT8OID},
 	NULL};
 static Statement plan_secret = {"UPDATE rotor.secret SET username = coalesce($3, username), "
 								"last_rotation = coalesce($4, last_rotation), next_rotation = $5 "
-								"WHERE id = $1 AND policy = $2",
+								"WHERE id = $1 AND xmin = $2",
 								5,
-								{INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+								{INT8OID, XIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 								NULL};
 static Statement postpone_secret = {
 	"UPDATE rotor.secret SET next_rotation = $2 WHERE id = $1", 2, {INT8OID, TIMESTAMPTZOID}, NULL};
@@ -265,20 +264,21 @@ catalog_load_plan(int64 id, SecretPlan *plan, MemoryContext keep)
 		return false;
 	fill_policy(&plan->policy, keep);
 	plan->next_rotation = result_time(POLICY_COLUMN_COUNT, DT_NOEND);
-	plan->failures = DatumGetInt32(result(0, POLICY_COLUMN_COUNT + 1, NULL));
-	plan->quarantined = DatumGetBool(result(0, POLICY_COLUMN_COUNT + 2, NULL));
-	plan->set_at = result_time(POLICY_COLUMN_COUNT + 3, DT_NOBEGIN);
+	plan->row_version = DatumGetTransactionId(result(0, POLICY_COLUMN_COUNT + 1, NULL));
+	plan->failures = DatumGetInt32(result(0, POLICY_COLUMN_COUNT + 2, NULL));
+	plan->quarantined = DatumGetBool(result(0, POLICY_COLUMN_COUNT + 3, NULL));
+	plan->set_at = result_time(POLICY_COLUMN_COUNT + 4, DT_NOBEGIN);
 	return true;
 }
 
 bool
-catalog_plan_secret(int64 id, const char *policy, const char *username, TimestampTz last_rotation,
-					TimestampTz next_rotation)
+catalog_plan_secret(int64 id, const SecretPlan *plan, const char *username,
+					TimestampTz last_rotation, TimestampTz next_rotation)
 {
 	Args args = {0};
 
 	arg(&args, Int64GetDatum(id));
-	arg_text(&args, policy);
+	arg(&args, TransactionIdGetDatum(plan->row_version));
 	arg_text(&args, username);
 	arg_time(&args, last_rotation);
 	arg_time(&args, next_rotation);

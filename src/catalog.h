@@ -92,8 +92,9 @@ extern void catalog_insert_secret(Secret *secret, const char *store, const char 
 /* What the next rotation of a secret is planned by. */
 typedef struct SecretPlan
 {
-	Policy policy;			   /* locked to the end of the transaction */
+	Policy policy;
 	TimestampTz next_rotation; /* DT_NOEND: none */
+	TransactionId row_version; /* of the secret: another one when anything of it was changed */
 	int failures;			   /* in a row */
 	bool quarantined;		   /* next_rotation was put off because of them */
 	TimestampTz set_at; /* of the current version, by the system's clock; DT_NOBEGIN: never */
@@ -103,9 +104,10 @@ typedef struct SecretPlan
 extern bool catalog_load_plan(int64 id, SecretPlan *plan, MemoryContext keep);
 /*
  * Notes when to rotate next (DT_NOEND: never) and, unless they are NULL and DT_NOBEGIN, the name
- * last seen and the end of the last rotation. False if the secret has another policy meanwhile.
+ * last seen and the end of the last rotation. False if the secret was changed since the plan was
+ * loaded: it has another policy, or its policy has another schedule, and was planned anew.
  */
-extern bool catalog_plan_secret(int64 id, const char *policy, const char *username,
+extern bool catalog_plan_secret(int64 id, const SecretPlan *plan, const char *username,
 								TimestampTz last_rotation, TimestampTz next_rotation);
 /* A scheduled rotation that may not begin yet waits until then. */
 extern void catalog_postpone_secret(int64 id, TimestampTz next_rotation);

@@ -280,7 +280,7 @@ rotor_enable(PG_FUNCTION_ARGS)
 	change_secret("UPDATE rotor.secret SET enabled = true WHERE id = $1", secret.id);
 	if (catalog_load_plan(secret.id, &plan, CurrentMemoryContext) &&
 		TIMESTAMP_IS_NOEND(plan.next_rotation))
-		(void) catalog_plan_secret(secret.id, plan.policy.name, NULL, DT_NOBEGIN,
+		(void) catalog_plan_secret(secret.id, &plan, NULL, DT_NOBEGIN,
 								   schedule_next(&plan.policy, clock_now()));
 	PG_RETURN_DATUM(finish_managed(&secret, "enabled", &actor, &scope));
 }

@@ -9,7 +9,6 @@
 #include "access/xact.h"
 #include "catalog_emergency.h"
 #include "catalog_read.h"
-#include "clock.h"
 #include "compat.h"
 #include "guc.h"
 #include "manage.h"
@@ -19,7 +18,6 @@
 #include "role.h"
 #include "rotation.h"
 #include "rotation_job.h"
-#include "schedule.h"
 #include "transaction.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -230,27 +228,6 @@ recall_failure(Job *job)
 }
 
 /*
- * True if what is asked for by the schedule, and has changed nothing of the role yet, finds its
- * window closed; then it waits until one opens.
- */
-static bool
-waits_for_window(Job *job)
-{
-	TimestampTz then;
-
-	if (job->exists && (strcmp(job->row.trigger, "schedule") != 0 ||
-						(job->row.step != FSM_STEP_CREATE && job->row.step != FSM_STEP_SET)))
-		return false;
-	if (schedule_may_begin(&job->policy, clock_now(), &then))
-		return false;
-	if (job->exists)
-		catalog_postpone_rotation(&job->row.id, then);
-	else
-		catalog_postpone_secret(job->secret.id, then);
-	return true;
-}
-
-/*
  * Is the secret still to be rotated in the emergency? Takes it off the list if it begins now. A
  * rotation that has not touched the role yet becomes the emergency's, with another value; one that
  * has is left to end first.
@@ -315,7 +292,7 @@ prepare(Job *job, void *arg)
 	if (order->in_emergency ? !takes_part(job)
 							: order->scheduled && !(job->exists ? job->row.due : job->secret.due))
 		return;
-	if (order->scheduled && waits_for_window(job))
+	if (order->scheduled && job_waits_for_window(job))
 	{
 		job->answer->postponed = true;
 		return;

@@ -102,6 +102,12 @@ extern FsmOutcome test_judge(Job *job);
 extern bool job_still_wanted(Job *job);
 
 /*
+ * True if what the schedule asks for, and has changed nothing of the role yet, finds its window
+ * closed; then it waits until one opens.
+ */
+extern bool job_waits_for_window(Job *job);
+
+/*
  * The one function that changes the state of a rotation: by the table of fsm.c, with its audit row,
  * inside the transaction of the step, which took ms milliseconds (negative: unknown). The
  * rotation's row is written by job_save() at the transaction's end.

@@ -134,10 +134,27 @@ plan_next(Job *job, FsmStatus status)
 			next = schedule_again(&plan.policy, now, failures);
 		else
 			next = plan.next_rotation;
-	} while (!catalog_plan_secret(job->row.secret_id, plan.policy.name, job->secret.username,
+	} while (!catalog_plan_secret(job->row.secret_id, &plan, job->secret.username,
 								  success ? now : DT_NOBEGIN, next));
 	if (failed)
 		note_failure(job, failures, put_off ? next : DT_NOEND);
+}
+
+bool
+job_waits_for_window(Job *job)
+{
+	TimestampTz then;
+
+	if (job->exists && (strcmp(job->row.trigger, "schedule") != 0 ||
+						(job->row.step != FSM_STEP_CREATE && job->row.step != FSM_STEP_SET)))
+		return false;
+	if (schedule_may_begin(&job->policy, clock_now(), &then))
+		return false;
+	if (job->exists)
+		catalog_postpone_rotation(&job->row.id, then);
+	else
+		catalog_postpone_secret(job->secret.id, then);
+	return true;
 }
 
 void
