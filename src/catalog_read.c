@@ -38,6 +38,7 @@ static KnownRelation home_pkey_known = {.name = "home_pkey"};
 static KnownRelation rotation_known = {.name = "rotation"};
 static KnownRelation rotation_pkey_known = {.name = "rotation_pkey"};
 static KnownRelation secret_known = {.name = "secret"};
+static KnownRelation secret_pkey_known = {.name = "secret_pkey"};
 static KnownRelation secret_name_known = {.name = "secret_name"};
 static KnownRelation secret_role_known = {.name = "secret_role"};
 static KnownRelation target_known = {.name = "target"};
@@ -110,6 +111,25 @@ catalog_find_secret_of_role(Oid role, Secret *secret)
 		fill_secret(&scan, tuple, secret);
 	scan_end(&scan);
 	return HeapTupleIsValid(tuple);
+}
+
+int
+catalog_secrets_after(int64 id, int limit, int64 *last)
+{
+	TableScan scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	int count = 0;
+
+	ScanKeyInit(&key, SECRET_ID, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(id));
+	scan_begin_ordered(&scan, &secret_known, &secret_pkey_known, &key, 1);
+	while (count < limit && HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		*last = DatumGetInt64(scan_required(&scan, tuple, SECRET_ID));
+		count++;
+	}
+	scan_end(&scan);
+	return count;
 }
 
 bool

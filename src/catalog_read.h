@@ -31,6 +31,12 @@ extern bool catalog_find_secret(const char *name, Secret *secret, char target[SE
 /* The managed secret of that role; false if there is none. */
 extern bool catalog_find_secret_of_role(Oid role, Secret *secret);
 
+/*
+ * How many secrets, unmanaged ones too, follow that id, at most limit, and the id of the last of
+ * them. By the index: the planner of a table that grew without ANALYZE sorts all of it.
+ */
+extern int catalog_secrets_after(int64 id, int limit, int64 *last);
+
 /* True if a role that caller has the privileges of was granted the privilege, or manage. */
 extern bool catalog_has_grant(int64 secret_id, Oid caller, const char *privilege);
 

@@ -94,7 +94,7 @@ reconcile_all(ReturnSetInfo *set, const Actor *actor, int64 counts[RECONCILE_FIN
 	(void) reconcile_names(0, actor);
 	do
 	{
-		count = reconcile_read(after, items, RECONCILE_PIECE);
+		count = reconcile_read(&after, items, RECONCILE_PIECE);
 		for (int i = 0; i < count; i++)
 		{
 			ReconcileItem *item = &items[i];
@@ -103,10 +103,9 @@ reconcile_all(ReturnSetInfo *set, const Actor *actor, int64 counts[RECONCILE_FIN
 				item->finding = reconcile_secret(item->id, actor, item->role);
 			counts[item->finding]++;
 			tell(set, item->secret, item->role, item->finding);
-			after = item->id;
 			CHECK_FOR_INTERRUPTS();
 		}
-	} while (count == RECONCILE_PIECE);
+	} while (after != RECONCILE_END);
 	reconcile_unmanaged();
 }
 

@@ -118,7 +118,6 @@ static struct
 	bool not_ours; /* there is no extension here, or none that this library may touch */
 	uint32 reasons;
 	int64 after;
-	int read;	  /* in the last turn */
 	bool changed; /* something, by it */
 	int64 counts[RECONCILE_FINDING_COUNT];
 } comparison;
@@ -143,8 +142,10 @@ compare_some(void *unused)
 {
 	ReconcileItem *items = palloc(SECRETS_PER_TURN * sizeof(ReconcileItem));
 
-	comparison.read = reconcile_read(comparison.after, items, SECRETS_PER_TURN);
-	for (int i = 0; i < comparison.read; i++)
+	int64 after = comparison.after;
+	int count = reconcile_read(&after, items, SECRETS_PER_TURN);
+
+	for (int i = 0; i < count; i++)
 	{
 		ReconcileItem *item = &items[i];
 
@@ -158,10 +159,9 @@ compare_some(void *unused)
 							  item->finding == RECONCILE_RENAMED;
 		CHECK_FOR_INTERRUPTS();
 	}
-	for (int i = 0; i < comparison.read; i++)
+	for (int i = 0; i < count; i++)
 		comparison.counts[items[i].finding] += items[i].ours;
-	if (comparison.read > 0)
-		comparison.after = items[comparison.read - 1].id;
+	comparison.after = after;
 }
 
 /* The audit tells of a comparison that had a reason of its own, or has changed something. */
@@ -220,7 +220,7 @@ compare(void)
 	{
 		done = attempt(compare_some, NULL, &failure);
 		report_progress();
-		if (done && comparison.read == SECRETS_PER_TURN)
+		if (done && comparison.after != RECONCILE_END)
 			return true;
 		done = done && attempt(record_comparison, NULL, &failure);
 		comparison.running = false;

@@ -418,10 +418,12 @@ reconcile_secret(int64 id, const Actor *actor, char *role)
 /* --- all secrets --- */
 
 int
-reconcile_read(int64 after, ReconcileItem *items, int limit)
+reconcile_read(int64 *after, ReconcileItem *items, int limit)
 {
-	Oid types[] = {INT8OID, INT4OID, INT8OID};
-	Datum values[] = {Int64GetDatum(after), Int32GetDatum(limit),
+	int64 last = *after;
+	bool is_end = catalog_secrets_after(*after, limit, &last) < limit;
+	Oid types[] = {INT8OID, INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum(*after), Int64GetDatum(last),
 					  Int64GetDatum((int64) GetSystemIdentifier())};
 	int count;
 
@@ -429,10 +431,11 @@ reconcile_read(int64 after, ReconcileItem *items, int limit)
 	count = (int) catalog_execute(
 		"SELECT s.id, s.name, coalesce(a.rolname, s.username), s.role_oid, p.outside_change, "
 		"s.system_identifier = $3, " FINDING ", a.rolname IS DISTINCT FROM s.username "
-		"OR v.superseded_at IS NOT NULL FROM (SELECT * FROM rotor.secret WHERE id > $1 "
-		"AND deleted_at IS NULL ORDER BY id LIMIT $2) s JOIN rotor.policy p ON p.name = s.policy "
+		"OR v.superseded_at IS NOT NULL FROM (SELECT * FROM rotor.secret WHERE id > $1 AND id <= $2 "
+		"OFFSET 0) s JOIN rotor.policy p ON p.name = s.policy "
 		"LEFT JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid AND s.system_identifier = $3 "
-		"LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current' ORDER BY s.id",
+		"LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current' "
+		"WHERE s.deleted_at IS NULL ORDER BY s.id",
 		3, types, values, NULL);
 	for (int i = 0; i < count; i++)
 	{
@@ -453,6 +456,7 @@ reconcile_read(int64 after, ReconcileItem *items, int limit)
 						   item->finding != RECONCILE_CHANGED_ELSEWHERE;
 	}
 	SPI_finish();
+	*after = is_end ? RECONCILE_END : last;
 	return count;
 }
 

@@ -52,11 +52,14 @@ typedef struct ReconcileItem
  */
 extern ReconcileFinding reconcile_secret(int64 id, const Actor *actor, char *role);
 
+#define RECONCILE_END PG_INT64_MAX
+
 /*
- * Looks at the secrets that follow that id, in the order of ids, at most limit of them; returns how
- * many there were. One statement: what a secret costs is a few index look-ups and one SHA-256.
+ * Looks at the secrets whose ids follow *after, which moves on, and is RECONCILE_END when these were
+ * the last; returns how many there were, at most limit. What a secret costs is a few index look-ups
+ * and one SHA-256.
  */
-extern int reconcile_read(int64 after, ReconcileItem *items, int limit);
+extern int reconcile_read(int64 *after, ReconcileItem *items, int limit);
 
 /* {"why": "restart", "ok": 3, "bound": 1}; why may be NULL. Palloc'd. */
 extern char *reconcile_detail(const int64 counts[RECONCILE_FINDING_COUNT], const char *why);
