@@ -332,7 +332,8 @@ note_drift(const Secret *secret, const Actor *actor)
 	/* Forward, to a value that nobody knows; by the schedule, which takes the role's lock. */
 	return catalog_execute("UPDATE rotor.secret s SET next_rotation = least(s.next_rotation, $2) "
 						   "FROM rotor.policy p WHERE p.name = s.policy AND s.id = $1 "
-						   "AND s.enabled AND p.on_drift = 'heal'",
+						   "AND s.enabled AND p.on_drift = 'heal' "
+						   "AND NOT coalesce(s.next_rotation = s.quarantined_until, false)",
 						   2, types, values, NULL) > 0
 			   ? RECONCILE_HEALING
 			   : RECONCILE_CHANGED_ELSEWHERE;
