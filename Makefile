@@ -349,10 +349,11 @@ demo: ## Install what is missing, build, and rotate a role on a throw-away serve
 
 bench: ## Install what is missing, build, and measure on a throw-away server, each figure beside its floor
 	@$(SCRIPT_ENV) scripts/deps.sh build
-	@$(MAKE) --no-print-directory -s all build/bench
+	@$(MAKE) --no-print-directory -s all build/bench build/emergency
 	+@$(SCRIPT_ENV) scripts/install.sh
 	@$(SCRIPT_ENV) scripts/bench.sh
 	@$(SCRIPT_ENV) scripts/bench-schedule.sh
+	@$(SCRIPT_ENV) scripts/bench-emergency.sh
 
 sizes: ## Measure what years of rotations leave on disk; ROLES=1000 DAYS=480
 	@$(SCRIPT_ENV) scripts/deps.sh build
@@ -364,7 +365,7 @@ deb: ## Install what is missing, and build Debian packages into build/deb, for e
 	@$(SCRIPT_ENV) scripts/deps.sh package
 	@env -u MAKEFLAGS -u MAKELEVEL scripts/deb.sh build/deb
 
-build/bench: bench/bench.c Makefile
+build/bench build/emergency: build/%: bench/%.c Makefile
 	@mkdir -p build
 	$(CC) $(filter-out -fvisibility=hidden -MMD -MP,$(CFLAGS)) -I$(libpq_srcdir) -o $@ $< $(PG_LDFLAGS) $(libpq) -lm
 
