@@ -299,7 +299,7 @@ SCRIPT_ENV = $(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),:
 	REGRESS='$(strip $(REGRESS))' ISOLATION='$(strip $(ISOLATION))' TESTS='$(TESTS)' TAP='$(TAP)' ENVIRONMENTS='$(ENVIRONMENTS)' \
 	LISTS_FROM='$(origin REGRESS) $(origin ISOLATION)'
 
-.PHONY: help deps test test-only test-majors coverage fuzz model sanitize demo bench sizes deb format check-format analyze
+.PHONY: help deps test test-only test-majors coverage fuzz model sanitize torture demo bench sizes deb format check-format analyze
 
 help: ## List these targets
 	@printf '%-16s%s\n' all 'Build the extension (the default)' \
@@ -340,6 +340,10 @@ model: ## Install what is missing, and check the model of the protocol in docs/m
 sanitize: ## Install what is missing, run the server's tests on a build under the address and undefined-behaviour sanitizers
 	@$(SCRIPT_ENV) scripts/deps.sh build test analysis
 	+@$(SCRIPT_ENV) scripts/sanitize.sh
+
+torture: ## Install what is missing, kill processes while rotations run, and prove that nothing is lost; KILLS=100 SEED=
+	@$(SCRIPT_ENV) scripts/deps.sh build test
+	+@$(SCRIPT_ENV) KILLS="$(KILLS)" SEED="$(SEED)" scripts/torture.sh
 
 demo: ## Install what is missing, build, and rotate a role on a throw-away server while a client keeps logging in
 	@$(SCRIPT_ENV) scripts/deps.sh build
