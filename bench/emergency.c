@@ -167,10 +167,10 @@ main(int argc, char **argv)
 
 	if (argc != 3 || roles < 1 || clients < 1 || clients > MAX_CLIENTS)
 	{
-		(void) fprintf(stderr,
-					   "usage: emergency ROLES CLIENTS\n"
-					   "Roles floor_1 ... and as many secrets of the policies full and fewer are on "
-					   "the server of " ENV_SERVER ".\n");
+		(void) fprintf(
+			stderr, "usage: emergency ROLES CLIENTS\n"
+					"Roles floor_1 ... and as many secrets of the policies full and fewer are on "
+					"the server of " ENV_SERVER ".\n");
 		return 2;
 	}
 	floor_s = measure_floor(clients, roles);
@@ -179,8 +179,8 @@ main(int argc, char **argv)
 	fewer_s = measure_rotor(conn, roles, "fewer");
 	PQfinish(conn);
 	(void) printf("| what | floor | rotor | rotor / floor | to reach |\n|---|---|---|---|---|\n");
-	(void) printf("| `rotate_all()`, %d roles, 4096 rounds | %.1f s | %.1f s | %.2f | <= 1.1 |\n", roles,
-				  floor_s, full_s, full_s / floor_s);
+	(void) printf("| `rotate_all()`, %d roles, 4096 rounds | %.1f s | %.1f s | %.2f | <= 1.1 |\n",
+				  roles, floor_s, full_s, full_s / floor_s);
 	(void) printf("| the same with 256 rounds by policy | | %.1f s | | <= %.1f s |\n", fewer_s,
 				  25.0 * roles / 10000);
 	return 0;
