@@ -175,29 +175,6 @@ read_due(void *arg)
 					  : DT_NOEND;
 }
 
-/*
- * Runs one item; true if it is no longer as it was. *begun: there was something to do and to be
- * paced; *stuck: that could not even be recorded.
- */
-static bool
-run_item(const DueItem *item, int64 counts[FSM_STATUS_COUNT], bool *begun, bool *stuck)
-{
-	RotationOrder order = {.secret_id = item->secret_id,
-						   .role = item->role,
-						   .scheduled = true,
-						   .strategy = -1,
-						   .terminate_sessions = -1};
-	RotationAnswer done;
-
-	actor_schedule(&order.actor);
-	rotation_run(&order, NULL, NULL, NULL, &done);
-	*stuck |= done.unrecorded;
-	if (done.ran && !done.unrecorded)
-		counts[done.status]++;
-	*begun = done.ran;
-	return (done.ran && !done.unrecorded) || done.postponed;
-}
-
 /* Milliseconds until then; -1 if it never comes. */
 static int64
 ms_until(TimestampTz then)
@@ -214,62 +191,113 @@ sooner(int64 a, int64 b)
 	return a < 0 ? b : b < 0 ? a : Min(a, b);
 }
 
+/* How a turn goes. */
+typedef struct DueTurn
+{
+	TimestampTz start;
+	bool ran;		 /* something is no longer as it was */
+	bool unrecorded; /* what was run, and not even that could be written */
+	bool cut_short;	 /* others come first: pause_ms counts */
+	int64 pause_ms;
+	int64 wait_ms; /* for the pace of what was missed; 0: no need to */
+} DueTurn;
+
+/* Runs one item; true if there was something to do, which counts for the pace. */
+static bool
+run_item(const DueItem *item, DueTurn *turn, int64 counts[FSM_STATUS_COUNT])
+{
+	RotationOrder order = {.secret_id = item->secret_id,
+						   .role = item->role,
+						   .scheduled = true,
+						   .strategy = -1,
+						   .terminate_sessions = -1};
+	RotationAnswer done;
+
+	actor_schedule(&order.actor);
+	rotation_run(&order, NULL, NULL, NULL, &done);
+	turn->unrecorded |= done.unrecorded;
+	turn->ran |= (done.ran && !done.unrecorded) || done.postponed;
+	if (done.ran && !done.unrecorded)
+		counts[done.status]++;
+	return done.ran;
+}
+
+/* May the turn go on with that item? Who comes first, and whether it is time for what was missed. */
+static bool
+goes_on(DueTurn *turn, const DueItem *item, CatchUp *pace)
+{
+	turn->cut_short = true;
+	turn->pause_ms = 0;
+	if (request_should_leave())
+	{
+		turn->pause_ms = BUSY_PAUSE_MS;
+		return false;
+	}
+	if (pace != NULL && request_is_waiting())
+		return false;
+	if (item->missed && turn->ran &&
+		TimestampDifferenceExceeds(turn->start, GetCurrentTimestamp(), MISSED_MS))
+		return false;
+	turn->cut_short = false;
+	return !item->missed || catch_up_take(pace, &turn->wait_ms);
+}
+
+static void
+run_batch(const DueBatch *batch, DueTurn *turn, int64 counts[FSM_STATUS_COUNT])
+{
+	for (int i = 0; i < batch->count; i++)
+	{
+		const DueItem *item = &batch->items[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (!goes_on(turn, item, batch->pace))
+			return;
+		if (!run_item(item, turn, counts) && item->missed)
+			catch_up_give_back(batch->pace);
+	}
+}
+
+/* Milliseconds until there is more to do: 0 if there may be at once, -1 if nothing is scheduled. */
+static int64
+pause_after(const DueBatch *batch, const DueTurn *turn)
+{
+	int64 pause = ms_until(batch->next);
+	bool all_missed = batch->count > 0 && batch->items[0].missed;
+
+	if (turn->cut_short)
+		return turn->pause_ms;
+	if (turn->unrecorded)
+		return STUCK_PAUSE_MS;
+	if (!turn->ran && turn->wait_ms == 0 && batch->count >= DUE_BATCH / 4)
+	{
+		passed_over += DUE_BATCH / 4; /* the least that each kind has */
+		return 0;
+	}
+	/* What could not be begun is in other hands. */
+	if (passed_over > 0 || (batch->count > 0 && !(turn->wait_ms > 0 && all_missed)))
+		pause = sooner(pause, BUSY_PAUSE_MS);
+	passed_over = 0;
+	if (turn->ran)
+		return 0;
+	return turn->wait_ms > 0 ? sooner(pause, turn->wait_ms) : pause;
+}
+
 /*
  * Runs a batch of what is due, also of what a crash left; counts what it did by status. What was
  * missed goes by the pace, if there is one, and what callers ask for comes in between. Returns the
- * milliseconds until there is more to do: 0 if there may be at once, -1 if nothing is scheduled.
+ * milliseconds until the next turn, or -1.
  */
 static int64
 due_turn(DueKinds kinds, CatchUp *pace, int64 counts[FSM_STATUS_COUNT])
 {
 	DueBatch batch = {.kinds = kinds, .pace = pace};
-	TimestampTz start = GetCurrentTimestamp();
-	int64 wait_ms = 0;
-	bool stuck = false;
-	bool ran = false;
-	bool failing = false;
-	bool begun;
-	bool in_other_hands;
+	DueTurn turn = {.start = GetCurrentTimestamp()};
 	Failure failure;
 
 	if (!in_transaction(read_due, &batch, &failure))
 		return BUSY_PAUSE_MS;
-	for (int i = 0; i < batch.count && wait_ms == 0; i++)
-	{
-		const DueItem *item = &batch.items[i];
-		bool paced = item->missed && pace != NULL;
-
-		/* One that fails in a batch: whatever falls due meanwhile comes before the next. */
-		if (item->failing && failing)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		if (request_should_leave())
-			return BUSY_PAUSE_MS;
-		if (pace != NULL && request_is_waiting())
-			return 0;
-		if (paced && ran && TimestampDifferenceExceeds(start, GetCurrentTimestamp(), MISSED_MS))
-			return 0;
-		if (paced && !catch_up_take(pace, &wait_ms))
-			break;
-		ran |= run_item(item, counts, &begun, &stuck);
-		failing |= item->failing && begun;
-		if (paced && !begun)
-			catch_up_give_back(pace);
-	}
-	if (stuck)
-		return STUCK_PAUSE_MS;
-	if (!ran && wait_ms == 0 && batch.count >= DUE_BATCH / 4)
-	{
-		passed_over += DUE_BATCH / 4;
-		return 0;
-	}
-	in_other_hands =
-		passed_over > 0 || (batch.count > 0 && !(wait_ms > 0 && batch.items[0].missed));
-	passed_over = 0;
-	if (ran)
-		return 0;
-	return sooner(sooner(in_other_hands ? BUSY_PAUSE_MS : -1, wait_ms > 0 ? wait_ms : -1),
-				  ms_until(batch.next));
+	run_batch(&batch, &turn, counts);
+	return pause_after(&batch, &turn);
 }
 
 /* All that is due, at once, until nothing is or all of it is in other hands. */
