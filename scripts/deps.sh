@@ -51,6 +51,8 @@ wanted_packages() {
                     # Not in every release of Debian; tests say what they leave out without it.
                     ! apt-cache show "postgresql-$major-cron" >/dev/null 2>&1 || echo "postgresql-$major-cron"
                 fi
+                # Likewise: for test/t/290_patroni.pl, less than a megabyte.
+                ! apt-cache show patroni python3-pysyncobj >/dev/null 2>&1 || echo patroni python3-pysyncobj
                 ;;
             analysis)
                 echo clang-14 clang-format-14 clang-tidy-14 cppcheck git libclang-rt-14-dev mandoc shellcheck valgrind
