@@ -33,13 +33,15 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
-#define WORKER_TYPE		"rotor worker" /* catalog.c looks for it in pg_stat_activity */
-#define RESTART_SECONDS 2
-#define DUE_BATCH		64
-#define STUCK_PAUSE_MS	5000 /* when nothing can be written, as on a full disk */
-#define RESEALING_TURNS 50	 /* of one rotor.run_due() */
-#define BUSY_PAUSE_MS	500	 /* before looking again at what others are at */
-#define MISSED_MS		200	 /* of missed rotations, before looking what has fallen due meanwhile */
+#define WORKER_TYPE			 "rotor worker" /* catalog.c looks for it in pg_stat_activity */
+#define RESTART_SECONDS		 2
+#define DUE_BATCH			 64
+#define LOOK_AT_MEMORY_TURNS 16
+#define MAX_GROWTH			 ((Size) 16 * 1024 * 1024)
+#define STUCK_PAUSE_MS		 5000 /* when nothing can be written, as on a full disk */
+#define RESEALING_TURNS		 50	  /* of one rotor.run_due() */
+#define BUSY_PAUSE_MS		 500  /* before looking again at what others are at */
+#define MISSED_MS			 200 /* of missed rotations, before looking what has fallen due meanwhile */
 
 extern PGDLLEXPORT void rotor_worker_main(Datum arg);
 extern PGDLLEXPORT void rotor_one_shot_main(Datum arg);
@@ -418,6 +420,30 @@ reload(void)
 	pfree(database);
 }
 
+/*
+ * The server's caches keep what a process has ever looked at: 17 MB for 50,000 roles. A worker whose
+ * memory has grown by more than that ends between two turns, and the postmaster starts a new one.
+ */
+static void
+make_room(void)
+{
+	static int turns;
+	static Size at_first;
+	Size now;
+
+	if (turns++ % LOOK_AT_MEMORY_TURNS != 0)
+		return;
+	now = MemoryContextMemAllocated(TopMemoryContext, true);
+	/* The first turns fill caches that are of use. */
+	if (turns <= 2 * LOOK_AT_MEMORY_TURNS)
+		at_first = now;
+	else if (now > at_first + MAX_GROWTH)
+	{
+		ereport(DEBUG1, (errmsg_internal("rotor worker makes room: %zu kB", now / 1024)));
+		proc_exit(1);
+	}
+}
+
 void
 rotor_worker_main(Datum arg)
 {
@@ -451,6 +477,7 @@ rotor_worker_main(Datum arg)
 			reload();
 		if (request_should_leave())
 			proc_exit(1);
+		make_room();
 		while ((request = request_take()) != NULL)
 		{
 			serve(request);
@@ -462,7 +489,10 @@ rotor_worker_main(Datum arg)
 			int emergency_ms = emergency_turn(counts);
 
 			if (emergency_ms == 0)
+			{
+				(void) pgstat_report_stat(false);
 				continue;
+			}
 			next_ms = due_turn(DUE_MISSED, request_catch_up(), counts);
 			if (emergency_ms > 0)
 				sleep_ms = Min(sleep_ms, emergency_ms);
