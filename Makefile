@@ -358,6 +358,7 @@ bench: ## Install what is missing, build, and measure on a throw-away server, ea
 	@$(SCRIPT_ENV) scripts/bench.sh
 	@$(SCRIPT_ENV) scripts/bench-schedule.sh
 	@$(SCRIPT_ENV) scripts/bench-emergency.sh
+	@$(SCRIPT_ENV) scripts/bench-memory.sh
 
 sizes: ## Measure what years of rotations leave on disk; ROLES=1000 DAYS=480
 	@$(SCRIPT_ENV) scripts/deps.sh build
