@@ -198,6 +198,7 @@ typedef struct DueTurn
 {
 	TimestampTz start;
 	bool ran;		 /* something is no longer as it was */
+	bool failing;	 /* something that has failed before had its try */
 	bool unrecorded; /* what was run, and not even that could be written */
 	bool cut_short;	 /* others come first: pause_ms counts */
 	int64 pause_ms;
@@ -250,11 +251,17 @@ run_batch(const DueBatch *batch, DueTurn *turn, int64 counts[FSM_STATUS_COUNT])
 	for (int i = 0; i < batch->count; i++)
 	{
 		const DueItem *item = &batch->items[i];
+		bool begun;
 
+		/* One that fails in a batch: whatever falls due meanwhile comes before the next. */
+		if (item->failing && turn->failing)
+			continue;
 		CHECK_FOR_INTERRUPTS();
 		if (!goes_on(turn, item, batch->pace))
 			return;
-		if (!run_item(item, turn, counts) && item->missed)
+		begun = run_item(item, turn, counts);
+		turn->failing |= item->failing && begun;
+		if (!begun && item->missed)
 			catch_up_give_back(batch->pace);
 	}
 }

@@ -97,7 +97,7 @@ read_schedule(HeapTuple tuple, TupleDesc desc, Policy *policy)
 }
 
 static void
-check_policy_row(HeapTuple tuple, TupleDesc desc)
+check_policy_row(HeapTuple tuple, TupleDesc desc, bool restored)
 {
 	Policy policy = {{0}};
 	char *type = text_field(tuple, desc, "type");
@@ -123,7 +123,7 @@ check_policy_row(HeapTuple tuple, TupleDesc desc)
 	policy.verify_query = text_field(tuple, desc, "verify_query");
 	policy_check(&policy, strategy);
 	read_schedule(tuple, desc, &policy);
-	schedule_check(&policy);
+	schedule_check(&policy, restored);
 }
 
 /* {"table": ..., "old": ..., "new": ...} */
@@ -293,7 +293,7 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 		old = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? NULL : trigger->tg_trigtuple;
 	}
 	if (new != NULL && is_policy)
-		check_policy_row(new, desc);
+		check_policy_row(new, desc, restored);
 	/* Sessions remember a target, see catalog_find_target(). */
 	CacheInvalidateRelcache(trigger->tg_relation);
 	access_enter(&scope);

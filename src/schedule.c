@@ -96,16 +96,18 @@ check_text(const char *column, const char *text)
 }
 
 void
-schedule_check(const Policy *policy)
+schedule_check(const Policy *policy, bool restored)
 {
 	pg_tz *zone = policy->time_zone != NULL ? pg_tzset(policy->time_zone) : NULL;
 
 	check_text("schedule", policy->schedule);
 	check_text("window_schedule", policy->window_schedule);
 	if (policy->time_zone != NULL && (zone == NULL || !pg_tz_acceptable(zone)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("time_zone \"%s\" is not known", policy->time_zone),
-						errhint("pg_timezone_names lists the names, such as Europe/Berlin.")));
+		ereport(restored ? WARNING : ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time_zone \"%s\" is not known", policy->time_zone),
+				 restored ? errdetail("Policy \"%s\" goes by UTC.", policy->name) : 0,
+				 errhint("pg_timezone_names lists the names, such as Europe/Berlin.")));
 }
 
 /* The first time after base at which cron text comes due in the zone; DT_NOEND: never. */

@@ -11,8 +11,11 @@
 
 #include "types.h"
 
-/* Raises 22023, with the place, the fact and the remedy, if schedule, window or zone cannot be read. */
-extern void schedule_check(const Policy *policy);
+/*
+ * Raises 22023, with the place, the fact and the remedy, if schedule, window or zone cannot be read.
+ * A zone that this server does not know is no reason to refuse a dump: with restored it only warns.
+ */
+extern void schedule_check(const Policy *policy, bool restored);
 
 /* Does the policy rotate by itself? */
 extern bool schedule_exists(const Policy *policy);

@@ -67,6 +67,13 @@ FROM (VALUES ('t_berlin', 'Europe/Berlin'), ('t_new_york', 'America/New_York'), 
     rotor.next_runs(policy, 365, '2025-12-31 23:59'::timestamp AT TIME ZONE zone)
 WHERE (planned AT TIME ZONE zone) < '2027-01-01' GROUP BY zone ORDER BY zone;
 
+-- A zone that is gone: out of a dump a policy is taken all the same, and goes by UTC.
+SET check_function_bodies = off;
+INSERT INTO rotor.policy (name, schedule, time_zone) VALUES ('t_gone', '30 2 * * *', 'Europe/Atlantis');
+RESET check_function_bodies;
+SELECT planned FROM rotor.next_runs('t_gone', 2, '2026-03-28 12:00');
+UPDATE rotor.policy SET time_zone = 'Europe/Berlin' WHERE name = 't_gone';
+
 -- An interval counts days and months by the calendar of the zone, the rest by the time that passes.
 INSERT INTO rotor.policy (name, rotation_interval, time_zone) VALUES
     ('t_day', '1 day', 'Europe/Berlin'), ('t_24_hours', '24 hours', 'Europe/Berlin'), ('t_month', '1 month', NULL),
