@@ -140,7 +140,10 @@ extern bool catalog_active_rotation(int64 secret_id, pg_uuid_t *id);
 extern void catalog_save_rotation(const RotationRow *row);
 /* Earlier dead letters of the secret are settled by a success, which also ends its quarantine. */
 extern void catalog_settle_dead_letters(int64 secret_id);
-/* How many rotations of the secret failed in a row, and what next_rotation was put off to; DT_NOEND: it was not. */
+/*
+ * How many rotations of the secret failed in a row, and what next_rotation was put off to; DT_NOEND:
+ * it was not. Before the row of the last one is saved: it stands for those that changed nothing.
+ */
 extern void catalog_note_failures(int64 secret_id, int failures, TimestampTz quarantined_until);
 extern void catalog_end_quarantine(int64 secret_id);
 extern void catalog_save_verifier(const pg_uuid_t *rotation, const SavedVerifier *saved);

@@ -64,7 +64,10 @@ static Statement settle_dead_letters = {
 	1,
 	{INT8OID},
 	NULL};
+/* Of one that fails again and again and changes nothing, the last dead letter tells all there is. */
 static Statement note_failures = {
+	"WITH repeated AS (UPDATE rotor.rotation SET dead_letter = false WHERE $2 > 1 "
+	"AND secret_id = $1 AND dead_letter AND trigger = 'schedule' AND step IN ('create', 'set')) "
 	"UPDATE rotor.secret SET failures = $2, quarantined_until = $3 WHERE id = $1",
 	3,
 	{INT8OID, INT4OID, TIMESTAMPTZOID},

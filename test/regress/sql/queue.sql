@@ -103,6 +103,8 @@ SELECT * FROM t.quarantine ORDER BY secret;
 CALL t.fail('t_fails');
 CALL t.fail('t_fails');
 SELECT * FROM t.quarantine WHERE secret = 't_fails';
+-- The last dead letter stands for all, for none has changed anything.
+SELECT count(*) AS rotations, count(*) FILTER (WHERE dead_letter) AS dead_letters FROM rotor.rotations WHERE secret = 't_fails';
 UPDATE rotor.secret SET failures = 100 WHERE name = 't_days' AND deleted_at IS NULL;
 CALL t.fail('t_days');
 SELECT * FROM t.quarantine WHERE secret = 't_days';
