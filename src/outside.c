@@ -13,6 +13,7 @@
 #include "pgstat.h"
 #include "reconcile.h"
 #include "rotation_job.h"
+#include "storage/lmgr.h"
 #include "transaction.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
@@ -68,16 +69,20 @@ see_to(void *arg)
 	Secret secret;
 	char role[NAMEDATALEN];
 
+	/*
+	 * It was told in the midst of a commit: whoever changed the role before all others have heard
+	 * of it, as a rotation does that is due by then, would find the tuple concurrently updated.
+	 */
+	if (TransactionIdIsValid(event->transaction))
+		XactLockTableWait(event->transaction, NULL, NULL, XLTW_None);
 	if (!catalog_find_secret_of_role(event->role, &secret))
 		return;
 	audit.actor = &event->actor;
 	audit.secret = secret.name;
 	audit.duration_ms = -1;
 	audit.detail = event_detail(event);
-	if (event->kind != WATCH_RENAMED)
-		catalog_audit(&audit);
 	/* The engine or maintenance may have learned the name already, but not who gave it. */
-	else if (reconcile_names(secret.id, &event->actor) == 0)
+	if (event->kind != WATCH_RENAMED || reconcile_names(secret.id, &event->actor) == 0)
 		catalog_audit(&audit);
 	if (event->kind != WATCH_REFUSED)
 		(void) reconcile_secret(secret.id, &reconciler, role);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "guc.h"
@@ -127,8 +128,29 @@ look_at(Node *statement)
 	return sightings;
 }
 
+static bool
+is_refused(const Sighting *sighting)
+{
+	return sighting->kind == WATCH_PASSWORD && sighting->mode == WATCH_REFUSE &&
+		   !rotor_allow_outside_change;
+}
+
+static void refuse(const Sighting *sighting) ROTOR_NORETURN;
+
 static void
-refuse_unless_allowed(List *sightings)
+refuse(const Sighting *sighting)
+{
+	watch_tell_now(WATCH_REFUSED, sighting->role, sighting->name);
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("the password of role \"%s\" is managed by rotor", sighting->name),
+					errdetail("The policy of its secret refuses a change by anybody else."),
+					errhint("rotor.rotate() changes it, rotor.unmanage() ends its management; a "
+							"superuser can set rotor.allow_outside_change.")));
+}
+
+/* Who may not do it anyway is left to the server, and cannot fill the audit with attempts. */
+static void
+refuse_at_once(List *sightings)
 {
 	ListCell *cell;
 
@@ -136,16 +158,8 @@ refuse_unless_allowed(List *sightings)
 	{
 		Sighting *sighting = lfirst(cell);
 
-		if (sighting->kind != WATCH_PASSWORD || sighting->mode != WATCH_REFUSE ||
-			rotor_allow_outside_change)
-			continue;
-		watch_tell_now(WATCH_REFUSED, sighting->role, sighting->name);
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("the password of role \"%s\" is managed by rotor", sighting->name),
-				 errdetail("The policy of its secret refuses a change by anybody else."),
-				 errhint("rotor.rotate() changes it, rotor.unmanage() ends its management; a "
-						 "superuser can set rotor.allow_outside_change.")));
+		if (is_refused(sighting) && access_may_set_password(GetUserId(), sighting->role))
+			refuse(sighting);
 	}
 }
 
@@ -158,6 +172,9 @@ tell(List *sightings)
 	{
 		Sighting *sighting = lfirst(cell);
 
+		/* The server has let it pass, whatever we thought of the caller's rights. */
+		if (is_refused(sighting))
+			refuse(sighting);
 		watch_tell(sighting->kind, sighting->role, sighting->name);
 		if (sighting->kind == WATCH_PASSWORD &&
 			(sighting->mode == WATCH_WARN || sighting->mode == WATCH_REFUSE))
@@ -192,7 +209,7 @@ hook(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtilityCon
 	/* What a worker of ours does is no news to us. */
 	List *sightings = request_am_worker() ? NIL : look_at(statement);
 
-	refuse_unless_allowed(sightings);
+	refuse_at_once(sightings);
 	PG_TRY();
 	{
 		/* The statement itself waits some seconds for sessions to go; the workers need far less. */

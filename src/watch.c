@@ -408,6 +408,7 @@ watch_tell(WatchKind kind, Oid role, const char *name)
 		return;
 	event = MemoryContextAlloc(TopTransactionContext, sizeof(WatchEvent));
 	fill_event(event, kind, role, name);
+	event->transaction = GetTopTransactionIdIfAny();
 	say_at_commit((Saying){.kind = SAY_EVENT, .event = event});
 }
 

@@ -39,6 +39,7 @@ typedef struct WatchEvent
 	Oid role;
 	char name[NAMEDATALEN]; /* of the role, before the change */
 	TimestampTz at;
+	TransactionId transaction; /* that did it; invalid: it was refused */
 	char database[NAMEDATALEN];
 	Actor actor;
 } WatchEvent;

@@ -196,6 +196,7 @@ manage('mark', 'allow');
 		dbname => 'elsewhere', host => '127.0.0.1', user => 'strict', password => $password);
 	fails($node, q{DO $$BEGIN EXECUTE $q$ALTER ROLE strict PASSWORD NULL$q$; END$$}, '42501', undef, 'refuse: in a DO block');
 	fails($node, q{SET SESSION AUTHORIZATION strict; SET rotor.allow_outside_change = on}, '42501', undef, 'refuse: the way round is for superusers');
+	fails($node, q{CREATE ROLE nobody; SET ROLE nobody; ALTER ROLE strict PASSWORD 'mine'}, '42501', undef, 'refuse: who has no right gets the refusal of the server, which is not on record');
 	is(role_state($node, 'strict'), $state, 'refuse: nothing was changed');
 	comes_to('strict', 'outside_change_refused ' x 2 . 'outside_change_refused', 'refuse: each is on record, though its transaction was undone');
 	is(sql($node, q{SELECT string_agg(actor || ' ' || result, ', ' ORDER BY id) FROM rotor.audit WHERE secret = 'strict' AND event = 'outside_change_refused'}),
@@ -298,7 +299,14 @@ manage('mark', 'allow');
 	ok(poll_until(sub { sql($node, q{SELECT count(*) FROM rotor.rotations WHERE finished_at IS NULL}) eq '0' }), 'heal: until nothing is left to do');
 	assert_invariants($node, 'healed', 'healed by itself');
 	is(sql($node, q{SELECT finding FROM rotor.reconcile('healed')}), 'ok', 'heal: nothing more is found');
-	rotate_ok($node, 'report', 'a rotation');
+	ok(poll_until(sub { sql($node, q{SELECT count(*) FROM rotor.rotations WHERE finished_at IS NULL}) eq '0' }), 'nothing is left to do');
+
+	# In quarantine a secret waits for its turn.
+	sql($node, q{UPDATE rotor.secret SET next_rotation = now() + interval '1 day', quarantined_until = now() + interval '1 day' WHERE name = 'healed'});
+	sql($node, "$tampered 'healed'");
+	is(sql($node, q{SELECT finding FROM rotor.reconcile('healed')}), 'changed_elsewhere', 'heal: a secret in quarantine is left there');
+	is(sql($node, q{SELECT next_rotation > now() FROM rotor.secrets WHERE secret = 'healed'}), 't', 'heal: until its turn comes');
+	rotate_ok($node, $_, "a rotation of $_") for qw(healed report);
 }
 
 #---------------------------------------------------------------------------------------------------------------------
