@@ -125,7 +125,11 @@ check_watch(const Findings *findings)
 		finding(findings, "watched_roles", "ok", "no worker has read the managed roles yet", NULL);
 	else
 		finding(findings, "watched_roles", "ok",
-				psprintf("watched: %d, changes to see to: %d", report.roles, report.waiting), NULL);
+				psprintf("watched: %d, changes to see to: %d%s", report.roles, report.waiting,
+						 report.lost == 0 ? ""
+										  : psprintf(", found later by a comparison: " INT64_FORMAT,
+													 report.lost)),
+				NULL);
 }
 
 /* Unwraps every data key by its master key, as a read would. */
