@@ -39,8 +39,8 @@ extern bool catalog_open_emergency(char *activity, size_t size);
 /* Ends those of which nothing is left to do, with their audit rows; returns how many. */
 extern int catalog_end_emergencies(void);
 
-#define EMERGENCY_UNKNOWN -1
-#define EMERGENCY_OVER	  -2
+#define EMERGENCY_UNKNOWN (-1)
+#define EMERGENCY_OVER	  (-2)
 
 /* Calls off what has not begun; how many secrets, or one of the above. */
 extern int64 catalog_cancel_emergency(const pg_uuid_t *emergency, const Actor *actor);

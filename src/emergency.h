@@ -7,7 +7,7 @@
 
 #include "fsm.h"
 
-#define EMERGENCY_NONE -1
+#define EMERGENCY_NONE (-1)
 
 /*
  * One batch, counted by status. EMERGENCY_NONE if there is no emergency; 0 if something was done, so

@@ -17,6 +17,7 @@
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/wait_event.h"
 
 ROTOR_FUNCTION(rotor_rotate_all);
@@ -41,13 +42,56 @@ optional_text(FunctionCallInfo fcinfo, int number, const char *what, char *out, 
 						errhint("Leave it out to mean every secret.")));
 }
 
+/*
+ * A look at rotor's tables as the superuser, in a subtransaction that is undone, so that no lock stays
+ * while the caller waits: DROP EXTENSION would wait for it, the workers for that, and we for them.
+ */
+typedef struct Glance
+{
+	MemoryContext context;
+	ResourceOwner owner;
+	AccessScope scope;
+} Glance;
+
 static void
-read_order(FunctionCallInfo fcinfo, EmergencyOrder *order)
+glance_begin(Glance *glance)
+{
+	glance->context = CurrentMemoryContext;
+	glance->owner = CurrentResourceOwner;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(glance->context);
+	access_enter(&glance->scope);
+}
+
+static void
+glance_end(Glance *glance)
+{
+	access_leave(&glance->scope);
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(glance->context);
+	CurrentResourceOwner = glance->owner;
+}
+
+static void
+require_policy(const char *name)
 {
 	Policy policy;
 	bool uncommitted;
-	AccessScope scope;
+	bool found;
+	Glance glance;
 
+	glance_begin(&glance);
+	found = catalog_load_policy(name, &policy, &uncommitted, CurrentMemoryContext);
+	glance_end(&glance);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no policy \"%s\"", name),
+				 errhint("rotor.policy lists the policies.")));
+}
+
+static void
+read_order(FunctionCallInfo fcinfo, EmergencyOrder *order)
+{
 	optional_text(fcinfo, 0, "policy", order->policy, sizeof(order->policy));
 	optional_text(fcinfo, 1, "pattern", order->pattern, sizeof(order->pattern));
 	optional_text(fcinfo, 2, "reason", order->reason, sizeof(order->reason));
@@ -55,13 +99,8 @@ read_order(FunctionCallInfo fcinfo, EmergencyOrder *order)
 	if (PG_ARGISNULL(4))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("wait must not be null"),
 						errhint("Pass true or false, or leave it out.")));
-	access_enter(&scope);
-	if (order->policy[0] != '\0' &&
-		!catalog_load_policy(order->policy, &policy, &uncommitted, CurrentMemoryContext))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("there is no policy \"%s\"", order->policy),
-						errhint("rotor.policy lists the policies.")));
-	access_leave(&scope);
+	if (order->policy[0] != '\0')
+		require_policy(order->policy);
 }
 
 /* True once nothing is left to do. */
@@ -70,12 +109,12 @@ is_over(const pg_uuid_t *id)
 {
 	int64 remaining = 0;
 	int64 total = 0;
-	AccessScope scope;
+	Glance glance;
 	bool found;
 
-	access_enter(&scope);
+	glance_begin(&glance);
 	found = catalog_emergency_progress(id, &remaining, &total);
-	access_leave(&scope);
+	glance_end(&glance);
 	if (found && remaining > 0)
 	{
 		char *activity = psprintf("rotor.rotate_all: " INT64_FORMAT " of " INT64_FORMAT

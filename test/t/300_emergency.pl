@@ -261,6 +261,22 @@ for my $mode ('immediate', 'kill9', 'fast')
 assert_invariants($node, $_, 'at the end') for map { "user_$_" } 1 .. 3;
 
 #---------------------------------------------------------------------------------------------------------------------
+# The extension goes
+
+{
+	# Nothing can begin while the roles are being dropped.
+	my $holder = holder($node, 'DROP ROLE user_9, user_10');
+	my $call = start_call($node, q{SELECT * FROM rotor.rotate_all('default', pattern => 'user\_%')});
+	ok(poll_until(sub { progress('state, remaining') eq 'running|2' }), 'an emergency that somebody waits for');
+	my $drop = start_call($node, 'DROP EXTENSION rotor');
+	my $result = end_call($drop);
+	ok($result->{ok}, 'does not hold up DROP EXTENSION') or diag $result->{err};
+	$result = end_call($call);
+	is($result->{sqlstate}, '42P01', 'and its caller is told that there is nothing left');
+	let_go($holder);
+}
+
+#---------------------------------------------------------------------------------------------------------------------
 # Not preloaded
 
 {
