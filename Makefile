@@ -67,6 +67,7 @@ OBJS = \
 	src/role.o \
 	src/rotation.o \
 	src/rotation_batch.o \
+	src/rotation_queue.o \
 	src/rotation_state.o \
 	src/rotation_steps.o \
 	src/rotor.o \

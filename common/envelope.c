@@ -318,7 +318,6 @@ read_content(CMS_ContentInfo *cms, char *out, size_t out_size, size_t *out_len, 
 static void
 unlock_for(CMS_ContentInfo *cms, CMS_RecipientInfo *recipient, EVP_PKEY *key)
 {
-	STACK_OF(CMS_RecipientEncryptedKey) * keys;
 	bool done = false;
 
 	if (CMS_RecipientInfo_type(recipient) == CMS_RECIPINFO_TRANS)
@@ -330,12 +329,15 @@ unlock_for(CMS_ContentInfo *cms, CMS_RecipientInfo *recipient, EVP_PKEY *key)
 	}
 	if (CMS_RecipientInfo_type(recipient) != CMS_RECIPINFO_AGREE)
 		return;
-	keys = CMS_RecipientInfo_kari_get0_reks(recipient);
-	for (int i = 0; i < sk_CMS_RecipientEncryptedKey_num(keys) && !done; i++)
+	for (int i = 0;
+		 i < sk_CMS_RecipientEncryptedKey_num(CMS_RecipientInfo_kari_get0_reks(recipient)) && !done;
+		 i++)
 	{
 		(void) CMS_RecipientInfo_kari_set0_pkey(recipient, key);
-		done = CMS_RecipientInfo_kari_decrypt(cms, recipient,
-											  sk_CMS_RecipientEncryptedKey_value(keys, i)) > 0;
+		done =
+			CMS_RecipientInfo_kari_decrypt(cms, recipient,
+										   sk_CMS_RecipientEncryptedKey_value(
+											   CMS_RecipientInfo_kari_get0_reks(recipient), i)) > 0;
 		(void) CMS_RecipientInfo_kari_set0_pkey(recipient, NULL);
 	}
 }

@@ -12,9 +12,9 @@ static LoginSlots *slots = &own;
 static int mine;
 
 void
-login_slots_init(LoginSlots *new)
+login_slots_init(LoginSlots *shared)
 {
-	pg_atomic_init_u32(&new->taken, 0);
+	pg_atomic_init_u32(&shared->taken, 0);
 }
 
 void

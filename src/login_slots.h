@@ -13,10 +13,10 @@ typedef struct LoginSlots
 } LoginSlots;
 
 /* Sets up slots in shared memory, which request.c keeps. */
-extern void login_slots_init(LoginSlots *slots);
+extern void login_slots_init(LoginSlots *shared);
 
 /* From now on this process shares them; without, it counts its own logins only. */
-extern void login_slots_share(LoginSlots *slots);
+extern void login_slots_share(LoginSlots *shared);
 
 /*
  * False if all are taken: try again after a while. What a process has taken is given back when it

@@ -140,8 +140,8 @@ lock_role_for(Job *job)
 	return role_lock(job->order->role, true);
 }
 
-static void
-new_rotation(Job *job)
+void
+job_new_rotation(Job *job)
 {
 	const RotationOrder *order = job->order;
 	RotationRow *row = &job->row;
@@ -301,7 +301,7 @@ prepare(Job *job, void *arg)
 	job->answer->resumed = job->exists;
 	if (job->exists)
 		return;
-	new_rotation(job);
+	job_new_rotation(job);
 	if (order->rollback)
 	{
 		if (!catalog_find_version(job->secret.id, "previous", &previous, &value))
@@ -604,83 +604,4 @@ rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate, RotationSetCall
 		job_free(job);
 	}
 	PG_END_TRY();
-}
-
-pg_uuid_t
-rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *policy)
-{
-	Job *job = palloc0(sizeof(Job));
-	pg_uuid_t active;
-	AuditRow audit = {.actor = &order->actor, .event = "rotation_queued", .result = "ok"};
-
-	if (catalog_active_rotation(secret->id, &active))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
-				 errdetail("Rotation %s.",
-						   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&active)))),
-				 errhint("Wait until it has ended; rotor.rotations shows it.")));
-	job->order = order;
-	job->secret = *secret;
-	job->policy = *policy;
-	new_rotation(job);
-	job->row.status = FSM_STATUS_PENDING;
-	catalog_save_rotation(&job->row);
-	audit.secret = secret->name;
-	audit.rotation = &job->row.id;
-	audit.duration_ms = -1;
-	catalog_audit(&audit);
-	return job->row.id;
-}
-
-/* A job for a change that a caller makes to a rotation's row, without running it. */
-static Job *
-job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
-{
-	Job *job = palloc0(sizeof(Job));
-
-	job->context = CurrentMemoryContext;
-	job->row = *row;
-	job->row.actor = *actor; /* of the audit row; the rotation keeps its own */
-	job->secret = *secret;
-	job->policy = *policy;
-	job->sessions_ended = -1;
-	return job;
-}
-
-void
-rotation_cancel(RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
-{
-	Job *job = job_for_row(row, secret, policy, actor);
-
-	if (fsm_is_over(row->status) || fsm_next(row->step, FSM_OUTCOME_CANCELLED) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the rotation cannot be cancelled"),
-				 errdetail("Its status is %s, its next step %s.", fsm_status_name(row->status),
-						   fsm_step_name(row->step)),
-				 errhint(fsm_is_over(row->status)
-							 ? "It is over."
-							 : "The new password is set already; rotor.rollback() goes back.")));
-	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "cancelled by request", NULL, NULL);
-	job_advance(job, FSM_OUTCOME_CANCELLED, -1);
-	job_save(job);
-}
-
-void
-rotation_requeue(RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
-{
-	Job *job = job_for_row(row, secret, policy, actor);
-	pg_uuid_t active;
-
-	if (!row->dead_letter)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the rotation is not a dead letter"),
-						errdetail("Its status is %s.", fsm_status_name(row->status)),
-						errhint("rotor.dead_letter lists what can be requeued.")));
-	rotation_require_usable(secret);
-	if (catalog_active_rotation(row->secret_id, &active))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
-						errhint("Wait until it has ended; rotor.rotations shows it.")));
-	job_advance(job, FSM_OUTCOME_REQUEUED, -1);
-	job_save(job);
 }

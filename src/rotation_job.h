@@ -1,6 +1,7 @@
 /*
  * rotation_job.h - one rotation in memory; private to rotation.c (what runs when), rotation_batch.c
- * (many at once), rotation_steps.c (what a step does) and rotation_state.c (what follows).
+ * (many at once), rotation_queue.c (not now), rotation_steps.c (what a step does) and
+ * rotation_state.c (what follows).
  *
  * job->value is the only place where the engine holds the plaintext. It is wiped when the run ends,
  * however it ends.
@@ -55,6 +56,9 @@ typedef struct Job
  * and answer must outlive it.
  */
 extern Job *job_new(const RotationOrder *order, pg_atomic_uint32 *gate, RotationAnswer *answer);
+
+/* Fills the row of a rotation that begins, from the order, the secret and its policy. */
+extern void job_new_rotation(Job *job);
 
 /* Locks the role and finds out where to begin; answer->ran says whether there is something to do. */
 extern void job_prepare(Job *job);

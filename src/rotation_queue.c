@@ -1,0 +1,88 @@
+/*
+ * rotation_queue.c - rotation.h: what a caller changes of a rotation in a transaction of its own,
+ * without running it: queue, cancel, requeue.
+ */
+#include "postgres.h"
+
+#include "report.h"
+#include "rotation_job.h"
+#include "utils/builtins.h"
+
+pg_uuid_t
+rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *policy)
+{
+	Job *job = palloc0(sizeof(Job));
+	pg_uuid_t active;
+	AuditRow audit = {.actor = &order->actor, .event = "rotation_queued", .result = "ok"};
+
+	if (catalog_active_rotation(secret->id, &active))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+				 errdetail("Rotation %s.",
+						   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&active)))),
+				 errhint("Wait until it has ended; rotor.rotations shows it.")));
+	job->order = order;
+	job->secret = *secret;
+	job->policy = *policy;
+	job_new_rotation(job);
+	job->row.status = FSM_STATUS_PENDING;
+	catalog_save_rotation(&job->row);
+	audit.secret = secret->name;
+	audit.rotation = &job->row.id;
+	audit.duration_ms = -1;
+	catalog_audit(&audit);
+	return job->row.id;
+}
+
+/* A job for a change that a caller makes to a rotation's row, without running it. */
+static Job *
+job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
+{
+	Job *job = palloc0(sizeof(Job));
+
+	job->context = CurrentMemoryContext;
+	job->row = *row;
+	job->row.actor = *actor; /* of the audit row; the rotation keeps its own */
+	job->secret = *secret;
+	job->policy = *policy;
+	job->sessions_ended = -1;
+	return job;
+}
+
+void
+rotation_cancel(RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
+{
+	Job *job = job_for_row(row, secret, policy, actor);
+
+	if (fsm_is_over(row->status) || fsm_next(row->step, FSM_OUTCOME_CANCELLED) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the rotation cannot be cancelled"),
+				 errdetail("Its status is %s, its next step %s.", fsm_status_name(row->status),
+						   fsm_step_name(row->step)),
+				 errhint(fsm_is_over(row->status)
+							 ? "It is over."
+							 : "The new password is set already; rotor.rollback() goes back.")));
+	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "cancelled by request", NULL, NULL);
+	job_advance(job, FSM_OUTCOME_CANCELLED, -1);
+	job_save(job);
+}
+
+void
+rotation_requeue(RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
+{
+	Job *job = job_for_row(row, secret, policy, actor);
+	pg_uuid_t active;
+
+	if (!row->dead_letter)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the rotation is not a dead letter"),
+						errdetail("Its status is %s.", fsm_status_name(row->status)),
+						errhint("rotor.dead_letter lists what can be requeued.")));
+	rotation_require_usable(secret);
+	if (catalog_active_rotation(row->secret_id, &active))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+						errhint("Wait until it has ended; rotor.rotations shows it.")));
+	job_advance(job, FSM_OUTCOME_REQUEUED, -1);
+	job_save(job);
+}
