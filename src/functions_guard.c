@@ -212,7 +212,7 @@ watch_anew(HeapTuple new, HeapTuple old, TupleDesc desc)
 	bool null;
 
 	if (!watch_is_on() || mode == NULL || has_forbidden_null(new, desc) ||
-		strcmp(mode, text_field(old, desc, "outside_change")) == 0)
+		is_same(old, new, desc, "outside_change"))
 		return;
 	values[0] = CStringGetTextDatum(text_field(old, desc, "name"));
 	count = catalog_execute("SELECT role_oid FROM rotor.secret WHERE policy = $1 AND "
