@@ -88,9 +88,26 @@ static void
 resolve(const char *name, const Actor *actor, const char *event, bool may_enrol, bool committed,
 		Secret *secret, RotationOrder *order)
 {
-	Oid role;
+	bool found = catalog_find_secret(name, secret, NULL);
+	Oid role = found || !may_enrol ? InvalidOid : get_role_oid(name, true);
 
-	if (catalog_find_secret(name, secret, NULL))
+	if (!found && !OidIsValid(role))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						may_enrol ? errmsg("there is neither a secret nor a role \"%s\"", name)
+								  : errmsg("secret \"%s\" does not exist", name),
+						errhint("rotor.secrets lists the secrets.")));
+	if (!found)
+	{
+		access_require_role(actor, role, name, event);
+		found = catalog_find_secret_of_role(role, secret);
+		/* The same name: another caller's rotation has just enrolled it. */
+		if (found && strcmp(secret->name, name) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("role \"%s\" is managed under another name", name),
+					 errdetail("Its secret is \"%s\".", secret->name), errhint("Use that name.")));
+	}
+	if (found)
 	{
 		access_require(actor, secret, PRIVILEGE_ROTATE, event);
 		rotation_require_usable(secret);
@@ -101,18 +118,6 @@ resolve(const char *name, const Actor *actor, const char *event, bool may_enrol,
 		order->role = secret->role;
 		return;
 	}
-	role = may_enrol ? get_role_oid(name, true) : InvalidOid;
-	if (!OidIsValid(role))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						may_enrol ? errmsg("there is neither a secret nor a role \"%s\"", name)
-								  : errmsg("secret \"%s\" does not exist", name),
-						errhint("rotor.secrets lists the secrets.")));
-	access_require_role(actor, role, name, event);
-	if (catalog_find_secret_of_role(role, secret))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role \"%s\" is managed under another name", name),
-				 errdetail("Its secret is \"%s\".", secret->name), errhint("Use that name.")));
 	require_fit_role(role, name, true, committed);
 	memset(secret, 0, sizeof(*secret));
 	order->role = role;
