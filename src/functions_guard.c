@@ -294,16 +294,17 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	}
 	if (new != NULL && is_policy)
 		check_policy_row(new, desc, restored);
+	/* Of the memory of SPI nothing stays, and the row is for the server. */
+	if (new != NULL)
+		new = not_builtin(new, desc);
 	/* Sessions remember a target, see catalog_find_target(). */
 	CacheInvalidateRelcache(trigger->tg_relation);
 	access_enter(&scope);
-	if (new != NULL && old != NULL &&is_policy)
+	if (is_policy && new != NULL && old != NULL)
 	{
 		plan_anew_if_changed(old, new, desc);
 		watch_anew(new, old, desc);
 	}
-	if (new != NULL)
-		new = not_builtin(new, desc);
 	if (restored)
 		replace_builtin(trigger->tg_relation, new);
 	catalog_audit_event(&actor, change_event(trigger), NULL, change_detail(trigger, old, new));
