@@ -44,7 +44,7 @@ wanted_files() {
     done
     echo "/usr/share/postgresql/$version/man/man7/rotor.7.gz"
     printf '%s\n' "$doc/README.md" "$doc/changelog" "$doc/changelog.Debian" "$doc/copyright"
-    for file in docs/*.md; do
+    for file in docs/*.md docs/model/*; do
         echo "$doc/$file"
     done
 }
