@@ -126,7 +126,8 @@ SELECT rotor.grant_access('nightly', 'reader', 'rotate');
 DROP ROLE gone;
 ALTER ROLE first_name RENAME TO renamed_role;
 SQL
-	is(sql($node, q{SELECT finding FROM rotor.reconcile('renamed')}), 'renamed', 'given: a role that was renamed, of which rotor knows');
+	ok(poll_until(sub { sql($node, q{SELECT username FROM rotor.secret WHERE name = 'renamed'}) eq 'renamed_role' }),
+		'given: a role that was renamed, of which rotor knows');
 }
 
 # A dead letter, and a rotation in the middle: its password is set, and no login could prove it so far.
@@ -244,7 +245,8 @@ for my $step (1 .. $#majors)
 	leave_work($node, $name);
 	sql($node, q{SELECT * FROM rotor.run_due()});
 	# Of this one rotor does not hear before the upgrade.
-	sql($node, 'ALTER ROLE moved RENAME TO moved_away') if $step == 1;
+	# So that nobody notices.
+	sql($node, q{UPDATE pg_authid SET rolname = 'moved_away' WHERE rolname = 'moved'}) if $step == 1;
 
 	my %before   = all_facts($node);
 	my %password = passwords($node, "$name: given");
