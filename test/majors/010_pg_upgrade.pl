@@ -244,8 +244,7 @@ for my $step (1 .. $#majors)
 
 	leave_work($node, $name);
 	sql($node, q{SELECT * FROM rotor.run_due()});
-	# Of this one rotor does not hear before the upgrade.
-	# So that nobody notices.
+	# Of this one rotor does not hear before the upgrade: no hook sees it.
 	sql($node, q{UPDATE pg_authid SET rolname = 'moved_away' WHERE rolname = 'moved'}) if $step == 1;
 
 	my %before   = all_facts($node);
