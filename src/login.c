@@ -320,8 +320,8 @@ wait_for_some(Login *logins, int count, WaitEvent *events)
 void
 login_try(const LoginOrder *const *orders, LoginResult *const *results, int count)
 {
-	Login *logins = palloc0(sizeof(Login) * count);
-	WaitEvent *events = palloc(sizeof(WaitEvent) * (count + 2));
+	Login logins[LOGIN_MAX] = {{0}}; /* nothing is allocated: an error here would end the worker */
+	WaitEvent events[LOGIN_MAX + 2];
 
 	for (int i = 0; i < count; i++)
 	{
@@ -343,6 +343,4 @@ login_try(const LoginOrder *const *orders, LoginResult *const *results, int coun
 			finish(&logins[i]);
 	}
 	PG_END_TRY();
-	pfree(events);
-	pfree(logins);
 }

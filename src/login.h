@@ -38,8 +38,11 @@ typedef struct LoginResult
 /* Drops what libpq would read from this process's environment: it must not steer the login. */
 extern void login_forget_environment(void);
 
+/* So many logins can be tried side by side. */
+#define LOGIN_MAX 32
+
 /*
- * Tries count logins side by side, at most rotor.max_concurrent_logins of all workers at a time, and
+ * Tries count logins, at most LOGIN_MAX, side by side, at most rotor.max_concurrent_logins of all workers at a time, and
  * fills their results; raises only interrupts. Outside a transaction.
  */
 extern void login_try(const LoginOrder *const *orders, LoginResult *const *results, int count);

@@ -8,10 +8,11 @@
 #ifndef ROTOR_ROTATION_BATCH_H
 #define ROTOR_ROTATION_BATCH_H
 
+#include "login.h"
 #include "rotation.h"
 
 /* Rotations that share a transaction; what a process can remember of subtransactions is 64. */
-#define BATCH_SIZE 32
+#define BATCH_SIZE LOGIN_MAX
 
 /*
  * Fills orders, at most BATCH_SIZE, and returns how many there are; inside the transaction that

@@ -11,6 +11,7 @@
 
 #include "catalog.h"
 #include "login.h"
+#include "route.h"
 #include "rotation.h"
 #include "secret_buf.h"
 
@@ -19,6 +20,14 @@
 
 /* What came of a step whose rotation somebody else ended, or went on with, meanwhile. */
 #define STEP_OVERTAKEN FSM_OUTCOME_COUNT
+
+/* Of step test: which way its login goes, and what the server itself says of the value. */
+typedef struct TestPlan
+{
+	Route route;
+	char dbname[NAMEDATALEN];
+	bool accepted; /* by the in-process check */
+} TestPlan;
 
 typedef struct Job
 {
@@ -39,8 +48,8 @@ typedef struct Job
 	bool cancelled;			 /* the caller's gate says so */
 	FsmOutcome test_outcome; /* recorded together with finish */
 	double test_ms;
-	struct TestPlan *plan; /* of step test */
-	LoginOrder login;	   /* what it is to try */
+	TestPlan plan;
+	LoginOrder login; /* what it is to try */
 	LoginResult login_result;
 	int login_pid;		/* backend of the verification login, which may be on its way out */
 	int sessions_ended; /* -1: not asked for */

@@ -282,13 +282,6 @@ step_set(Job *job)
 
 /* --- test --- */
 
-typedef struct TestPlan
-{
-	Route route;
-	char dbname[NAMEDATALEN];
-	bool accepted; /* by the in-process check */
-} TestPlan;
-
 static void
 plan_test(Job *job, void *arg)
 {
@@ -430,11 +423,8 @@ FsmOutcome
 test_plan(Job *job)
 {
 	LoginOrder *order = &job->login;
-	TestPlan *plan;
+	TestPlan *plan = &job->plan;
 
-	if (job->plan == NULL)
-		job->plan = MemoryContextAlloc(job->context, sizeof(TestPlan));
-	plan = job->plan;
 	memset(plan, 0, sizeof(*plan));
 	if (!job_transaction(job, plan_test, plan))
 		return outcome_of_sqlstate(job->failure.sqlstate);
@@ -457,7 +447,7 @@ FsmOutcome
 test_judge(Job *job)
 {
 	job->login_pid = job->login_result.backend_pid;
-	return judge_login(job, job->plan, &job->login_result);
+	return judge_login(job, &job->plan, &job->login_result);
 }
 
 FsmOutcome

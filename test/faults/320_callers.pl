@@ -71,7 +71,7 @@ my @statements = (
 	[ "rotor.grant_access('app_user', 'reader', 'read')",       30 ],
 	[ "rotor.revoke_access('app_user', 'reader', 'rotate')",    20 ],
 	[ 'rotor.reset_statistics()',                               15 ],
-	[ '* FROM rotor.reconcile()',                               50 ],
+	[ '* FROM rotor.reconcile()',                               40 ],
 	[ '* FROM rotor.purge()',                                   30 ],
 	[ '* FROM rotor.purge(true)',                               20 ],
 	[ 'rotor.make_audit_partitions()',                          10 ],
