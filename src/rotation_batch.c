@@ -182,6 +182,9 @@ run_all(Batch *batch)
 
 		CHECK_FOR_INTERRUPTS();
 		test_all(batch);
+		/* If the transaction does not even begin, this is where each stands. */
+		for (int i = 0; i < batch->count; i++)
+			batch->members[i].job->before = batch->members[i].job->row;
 		if (!together(batch, try_all, &failure))
 			fail_all(batch, &failure);
 	}
