@@ -135,7 +135,7 @@ unfit('another key of the same id', sub { write_file($file, key_line($key_id)) }
 unfit('another key of another id', sub { write_file($file, key_line('another')) }, '58P01', qr/\Q$key_id\E/, qr/./);
 unfit('an empty key file', sub { write_file($file, '') }, 'F0000', qr/there is no master key/, qr/./);
 unfit('a key file that is cut off', sub { write_file($file, substr $key_text, 0, 40) }, 'F0000', qr/line 1/, qr/./);
-unfit('a key file of garbage', sub { write_file($file, join('', map { chr(int rand 256) } 1 .. 500) . "\n") }, 'F0000', qr/line/, qr/./);
+unfit('a key file of garbage', sub { write_file($file, "x" . join('', map { chr(int rand 256) } 1 .. 500) . "\n") }, 'F0000', qr/line/, qr/./);
 unfit('a key file with a damaged second line', sub { write_file($file, $key_text . "other:1234\n") }, 'F0000', qr/line 2/, qr/./);
 unfit('the same id twice', sub { write_file($file, $key_text . key_line($key_id)) }, 'F0000', qr/line 2.*repeats/, qr/./);
 unfit('a key file that is too large', sub { write_file($file, $key_text . ("# padding\n" x 10000)) }, 'F0000', qr/larger/, qr/./);
@@ -347,7 +347,7 @@ subtest 'rotor.key_command' => sub {
 	$broken->('a command that is not there',      "rm '$script'; exec /nonexistent", '58P01', qr/gave no key/);
 	$broken->('a command that kills itself',      'kill -9 $$',                    '58P01', qr/gave no key/);
 	$broken->('a command that prints nothing',    ':',                             'F0000', qr/there is no master key/);
-	$broken->('a command that prints garbage',    'head -c 200 /dev/urandom',      'F0000', qr/line/);
+	$broken->('a command that prints garbage',    'echo -n x; head -c 200 /dev/urandom',      'F0000', qr/line/);
 	$broken->('a command that prints too much',   'yes 0123456789 | head -c 200000', 'F0000', qr/65536/);
 	$broken->('a command that prints another key', 'echo ' . key_line('other') =~ s/\n//r, '58P01', qr/from_command/);
 	$broken->('a command that prints another key of the id', 'echo ' . key_line('from_command') =~ s/\n//r, '58P01', qr/not the one/);
