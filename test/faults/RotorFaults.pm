@@ -90,7 +90,7 @@ WHERE (finished_at IS NULL) <> (status IN ('pending', 'in_progress', 'verifying'
 SELECT 'rotation ' || rotation_id || ' is over and keeps the former verifier' FROM rotor.saved_verifier
 JOIN rotor.rotation ON id = rotation_id WHERE status IN ('success', 'rolled_back', 'cancelled');
 SELECT 'there are ' || count(*) || ' values ' || stage FROM rotor.version v JOIN rotor.secret s ON s.id = secret_id
-WHERE s.name = '$secret' AND stage IS NOT NULL GROUP BY stage HAVING count(*) > 1;
+WHERE s.name = '$secret' AND stage IS NOT NULL GROUP BY s.id, stage HAVING count(*) > 1;
 SQL
 }
 
