@@ -246,7 +246,7 @@ SQL
 SELECT format('rotation %s is %s, its audit says %s', r.id, r.status, a.events) FROM rotor.rotation r
 CROSS JOIN LATERAL (SELECT string_agg(event || '/' || result, ' ' ORDER BY a.id) AS events FROM rotor.audit a WHERE a.rotation = r.id) a
 WHERE r.status = 'success' AND a.events !~ 'value_sealed/ok .*password_set/ok .*login_proved/\w+ .*finished/ok$' AND r.trigger <> 'rollback'
-   OR r.status = 'rolled_back' AND a.events !~ 'rolled_back/ok$'
+   OR r.status = 'rolled_back' AND a.events !~ 'rolled_back/ok( quarantined/ok)?$'
    OR r.status = 'cancelled' AND a.events !~ 'cancelled/\w+$' LIMIT 5
 SQL
 	complain("$when, I2: $_") for split /\n/, sql($node, <<'SQL');
