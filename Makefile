@@ -250,7 +250,24 @@ endif
 FORCE:
 
 clean-tests:
-	@for dir in test/unit test/fuzz; do ! test -f $$dir/Makefile || $(MAKE) --no-print-directory -C $$dir clean; done
+	@for dir in test/unit test/worker test/fuzz; do ! test -f $$dir/Makefile || $(MAKE) --no-print-directory -C $$dir clean; done
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The program that works outside the server; `all` and `install` are about the extension alone, so that a server needs
+# none of its libraries.
+
+.PHONY: worker install-worker uninstall-worker
+worker: ## Build the program rotor, in build/worker
+	@$(MAKE) --no-print-directory -C worker PG_CONFIG='$(PG_CONFIG)'
+
+WORKER_BINDIR = $(if $(bindir),$(bindir),/usr/local/bin)
+
+install-worker: worker ## Install the program rotor
+	install -d '$(DESTDIR)$(WORKER_BINDIR)'
+	install -m 755 build/worker/rotor '$(DESTDIR)$(WORKER_BINDIR)/rotor'
+
+uninstall-worker:
+	rm -f '$(DESTDIR)$(WORKER_BINDIR)/rotor'
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The installation script, assembled from its pieces
@@ -376,7 +393,7 @@ build/bench build/emergency: build/%: bench/%.c Makefile
 	$(CC) $(filter-out -fvisibility=hidden -MMD -MP,$(CFLAGS)) -I$(libpq_srcdir) -o $@ $< $(PG_LDFLAGS) $(libpq) -lm
 
 CLANG_FORMAT ?= clang-format-14
-C_FILES = $(shell find src common test bench -name '*.[ch]' 2>/dev/null)
+C_FILES = $(shell find src common worker test bench -name '*.[ch]' 2>/dev/null)
 
 format: ## Format the C sources
 	@$(CLANG_FORMAT) -i $(C_FILES)

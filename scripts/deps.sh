@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that rotor needs and that are missing:
 #
-#   deps.sh PART...               parts are build, test, analysis, model, package, coverage, majors
+#   deps.sh PART...               parts are build, worker, test, analysis, model, package, coverage, majors
 #   deps.sh --list MAJOR PART...  prints those that a Debian with nothing of that server needs, and installs none
 #
 # Nothing is done, and nothing downloaded, when all are there. A server package that is installed here makes no
@@ -43,7 +43,12 @@ wanted_packages() {
                 echo build-essential libkrb5-dev libpq-dev libssl-dev
                 server_is_there || echo "postgresql-$major" "postgresql-server-dev-$major"
                 ;;
+            worker)
+                echo build-essential libcjson-dev libcurl4-openssl-dev libinih-dev libmariadb-dev libmicrohttpd-dev
+                echo libpq-dev libssl-dev pkg-config
+                ;;
             test)
+                wanted_packages worker
                 echo libcmocka-dev libipc-run-perl locales openssl
                 # A server that is not Debian's brings its own pgaudit or does without.
                 if ! server_is_there || is_installed "postgresql-$major"; then

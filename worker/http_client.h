@@ -14,7 +14,7 @@
 #include "deadline.h"
 #include "error.h"
 
-#define HTTP_MAX_ANSWER (256 * 1024) /* bytes */
+#define HTTP_MAX_ANSWER	 (256 * 1024) /* bytes */
 #define HTTP_MAX_HEADERS 16
 
 typedef enum HttpResult
@@ -32,10 +32,10 @@ typedef struct HttpRequest
 	const char *headers[HTTP_MAX_HEADERS]; /* "Name: value"; ended by NULL */
 	const char *body;					   /* NULL: none */
 	size_t body_len;
-	const char *ca_file;	/* NULL: the system's */
-	const char *aws_sigv4;	/* "aws:amz:region:service"; NULL: not signed */
+	const char *ca_file;	 /* NULL: the system's */
+	const char *aws_sigv4;	 /* "aws:amz:region:service"; NULL: not signed */
 	const char *aws_userpwd; /* "key id:secret key" */
-	bool allow_http;		/* plain http to hosts that are not loopback */
+	bool allow_http;		 /* plain http to hosts that are not loopback */
 	Deadline deadline;
 } HttpRequest;
 

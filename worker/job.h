@@ -50,20 +50,22 @@ typedef struct Job
 	JobValue former;   /* what was current when it began */
 	JobValue previous; /* what was previous then */
 
-	const cJSON *account; /* {"username":…, …}: the secret's own options, such as "host" for MySQL */
-	const char *username; /* account's */
+	const cJSON *account; /* the secret's own options, such as "host" for MySQL; may be NULL */
+	const char *username; /* whose password the target has */
 
 	const char *target_name;
-	const char *target_type; /* postgresql, mysql, command, http; self if the target is not ours to touch */
-	const cJSON *target;	 /* {"host","port","dbname","sslmode","options":{…}} */
-	JobValue admin;			 /* the credential that changes it; id empty: the account changes itself */
+	const char *
+		target_type; /* postgresql, mysql, command, http; self if the target is not ours to touch */
+	const cJSON *target; /* {"host","port","dbname","sslmode","options":{…}} */
+	JobValue admin;		 /* the credential that changes it; id empty: the account changes itself */
 
 	const char *store_name;
 	const char *store_type; /* aws, vault, file; local if the store is not ours to touch */
 	const cJSON *store;		/* {"options":{…}} */
-	const char *store_key;	/* the secret's name or path at the store */
+	const char *store_key;	/* the secret's name or path at the store; may be NULL */
 
-	const cJSON *policy; /* {"verify_query","scram_iterations","terminate_sessions","connect_timeout_ms"} */
+	const cJSON
+		*policy; /* {"verify_query","scram_iterations","terminate_sessions","connect_timeout_ms"} */
 
 	cJSON *tree;
 } Job;

@@ -20,8 +20,8 @@
 
 typedef enum OutcomeClass
 {
-	OUTCOME_OK,			  /* done, or found to be done already */
-	OUTCOME_PROVED,		  /* of a login: the password was accepted, then something else barred the session */
+	OUTCOME_OK,		/* done, or found to be done already */
+	OUTCOME_PROVED, /* of a login: the password was accepted, then something else barred the session */
 	OUTCOME_REFUSED,	  /* of a login: the peer does not accept the password */
 	OUTCOME_INCONCLUSIVE, /* of a login: the peer asked for no password */
 	OUTCOME_TRANSIENT,	  /* nothing was changed; may go by itself */
@@ -35,7 +35,8 @@ typedef enum OutcomeClass
 typedef struct Outcome
 {
 	OutcomeClass class;
-	char code[OUTCOME_CODE_SIZE];		/* the peer's: SQLSTATE, HTTP status, AWS error type; may be empty */
+	char code
+		[OUTCOME_CODE_SIZE]; /* the peer's: SQLSTATE, HTTP status, AWS error type; may be empty */
 	char message[OUTCOME_MESSAGE_SIZE]; /* the peer's own words, or ours; may be empty */
 	int64_t retry_after_ms;				/* the peer asked to wait so long; 0: it did not */
 } Outcome;

@@ -1,0 +1,28 @@
+# What the program rotor is made of: read by worker/Makefile and test/worker/Makefile.
+
+# Our files besides main.c, one per line.
+WORKER_SOURCES = \
+	deadline.c \
+	job.c \
+	outcome.c \
+	registry.c
+
+# Those of common/ that it needs, one per line.
+WORKER_COMMON = \
+	codec.c \
+	error.c \
+	random.c \
+	scram.c \
+	secret_buf.c
+
+# The libraries: headers may lie anywhere, so both are asked for.
+PG_CONFIG ?= pg_config
+PKG_CONFIG ?= pkg-config
+WORKER_PACKAGES = libcurl libcjson libmicrohttpd libmariadb libcrypto
+WORKER_CPPFLAGS := $(shell $(PKG_CONFIG) --cflags $(WORKER_PACKAGES)) -I$(shell $(PG_CONFIG) --includedir)
+WORKER_LIBS := $(shell $(PKG_CONFIG) --libs $(WORKER_PACKAGES)) -linih -L$(shell $(PG_CONFIG) --libdir) -lpq -lm -pthread
+
+WORKER_WARNINGS = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Wvla -Wimplicit-fallthrough
+ifeq ($(WERROR),1)
+WORKER_WARNINGS += -Werror
+endif
