@@ -3,9 +3,11 @@
 # Our files besides main.c, one per line.
 WORKER_SOURCES = \
 	deadline.c \
+	http_client.c \
 	job.c \
 	outcome.c \
-	registry.c
+	registry.c \
+	wipe_heap.c
 
 # Those of common/ that it needs, one per line.
 WORKER_COMMON = \
