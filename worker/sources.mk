@@ -2,6 +2,7 @@
 
 # Our files besides main.c, one per line.
 WORKER_SOURCES = \
+	atomic_file.c \
 	deadline.c \
 	http_client.c \
 	job.c \
