@@ -5,7 +5,9 @@ WORKER_SOURCES = \
 	atomic_file.c \
 	deadline.c \
 	http_client.c \
+	http_server.c \
 	job.c \
+	metrics.c \
 	outcome.c \
 	registry.c \
 	wipe_heap.c
