@@ -9,7 +9,10 @@ WORKER_SOURCES = \
 	job.c \
 	metrics.c \
 	outcome.c \
+	pg_client.c \
+	pg_error.c \
 	registry.c \
+	resolve.c \
 	wipe_heap.c
 
 # Those of common/ that it needs, one per line.
