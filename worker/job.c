@@ -5,9 +5,10 @@
  */
 #include "job.h"
 
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "wipe_heap.h"
 
 static const char *const step_names[STEP_COUNT] = {
 	[STEP_PUBLISH] = "publish", [STEP_SET] = "set",	  [STEP_TEST] = "test",
@@ -17,20 +18,11 @@ static const char *const step_names[STEP_COUNT] = {
 /* What is asked of a job that does not say it. */
 #define LEASE_SECONDS_MAX 86400
 
-static void
-wipe_and_free(void *p)
-{
-	if (p == NULL)
-		return;
-	secret_wipe(p, malloc_usable_size(p));
-	free(p);
-}
-
 /* A tree holds passwords, and so do the texts that are read into it and printed from it. */
 __attribute__((constructor)) static void
 wipe_what_cjson_frees(void)
 {
-	cJSON_Hooks hooks = {.malloc_fn = malloc, .free_fn = wipe_and_free};
+	cJSON_Hooks hooks = {.malloc_fn = malloc, .free_fn = wipe_free};
 
 	cJSON_InitHooks(&hooks);
 }

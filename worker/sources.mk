@@ -8,6 +8,10 @@ WORKER_SOURCES = \
 	http_server.c \
 	job.c \
 	metrics.c \
+	options.c \
+	options_file.c \
+	options_table.c \
+	options_value.c \
 	outcome.c \
 	pg_client.c \
 	pg_error.c \
