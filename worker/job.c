@@ -60,7 +60,7 @@ static bool
 bad(RotorError *err, const char *what)
 {
 	(void) error_set(err, ROTOR_ERROR_FORMAT, "the job has no valid %s", what);
-	return error_hint(err, "Do the extension and this program have the same version?");
+	return error_hint(err, "The extension and this program must have the same version.");
 }
 
 static bool

@@ -212,7 +212,7 @@ option_suggest(const char *name, const char *prefix, char joint, RotorError *err
 		}
 	}
 	if (nearest < 0)
-		return error_hint(err, "rotor worker --help lists the settings.");
+		return error_hint(err, "All settings are listed by rotor worker --help.");
 	(void) snprintf(spelt, sizeof(spelt), "%s", option_table[nearest].name);
 	for (char *c = spelt; *c != '\0'; c++)
 	{
@@ -221,5 +221,5 @@ option_suggest(const char *name, const char *prefix, char joint, RotorError *err
 		else if (prefix[0] == 'R')
 			*c = (char) toupper((unsigned char) *c);
 	}
-	return error_hint(err, "Did you mean %s%s?", prefix, spelt);
+	return error_hint(err, "The nearest is %s%s.", prefix, spelt);
 }
