@@ -4,7 +4,6 @@
 #include "http_server.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -13,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -24,11 +24,11 @@
 
 enum
 {
-	MAX_CONNECTIONS = 16,
-	IDLE_SECONDS = 10,
 	CONNECTION_MEMORY = 16 * 1024,
 	BACKLOG = 16
 };
+
+unsigned http_server_idle_seconds = 10;
 
 struct HttpServer
 {
@@ -70,58 +70,69 @@ split_listen(const char *listen, char *host, size_t host_size, const char **port
 	return true;
 }
 
-/* The address of "address:port", for the caller to free by freeaddrinfo(); NULL with *err. */
-static struct addrinfo *
-parse_listen(const char *listen, RotorError *err)
+typedef union Address
 {
-	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-							 .ai_socktype = SOCK_STREAM};
-	struct addrinfo *address = NULL;
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+} Address;
+
+/* The address of "address:port"; Error: ARGUMENT. */
+static bool
+parse_listen(const char *listen, Address *address, RotorError *err)
+{
 	char host[64];
 	const char *port;
+	bool ok = split_listen(listen, host, sizeof(host), &port);
 
-	hints.ai_family = listen[0] == '[' ? AF_INET6 : AF_INET;
-	if (!split_listen(listen, host, sizeof(host), &port) ||
-		getaddrinfo(host, port, &hints, &address) != 0)
+	memset(address, 0, sizeof(*address));
+	if (ok && listen[0] == '[')
+	{
+		address->v6.sin6_family = AF_INET6;
+		address->v6.sin6_port = htons((uint16_t) strtoul(port, NULL, 10));
+		ok = inet_pton(AF_INET6, host, &address->v6.sin6_addr) == 1;
+	}
+	else if (ok)
+	{
+		address->v4.sin_family = AF_INET;
+		address->v4.sin_port = htons((uint16_t) strtoul(port, NULL, 10));
+		ok = inet_pton(AF_INET, host, &address->v4.sin_addr) == 1;
+	}
+	if (!ok)
 	{
 		(void) error_set(err, ROTOR_ERROR_ARGUMENT, "cannot listen at \"%.100s\"", listen);
 		(void) error_detail(err, "It is no numeric address with a port.");
 		(void) error_hint(err, "Write it as in %s or [::1]:9469, or off.", HTTP_SERVER_LISTEN);
-		return NULL;
 	}
-	return address;
+	return ok;
 }
 
 bool
 http_server_check(const char *listen, RotorError *err)
 {
-	struct addrinfo *address;
+	Address address;
 
-	if (strcmp(listen, "off") == 0)
-		return true;
-	address = parse_listen(listen, err);
-	if (address == NULL)
-		return false;
-	freeaddrinfo(address);
-	return true;
+	return strcmp(listen, "off") == 0 || parse_listen(listen, &address, err);
 }
 
 /* A socket that listens, not blocking; -1 with *err. */
 static int
 open_socket(const char *listen_at, RotorError *err)
 {
-	struct addrinfo *address = parse_listen(listen_at, err);
 	const int yes = 1;
+	Address address;
 	char why[128];
+	bool six;
 	int fd;
 
-	if (address == NULL)
+	if (!parse_listen(listen_at, &address, err))
 		return -1;
-	fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	six = address.any.sa_family == AF_INET6;
+	fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) != 0 ||
-		(address->ai_family == AF_INET6 &&
-		 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof(yes)) != 0) ||
-		bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0)
+		(six && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof(yes)) != 0) ||
+		bind(fd, &address.any, six ? sizeof(address.v6) : sizeof(address.v4)) != 0 ||
+		listen(fd, BACKLOG) != 0)
 	{
 		int error = errno;
 
@@ -134,21 +145,18 @@ open_socket(const char *listen_at, RotorError *err)
 			(void) close(fd);
 		fd = -1;
 	}
-	freeaddrinfo(address);
 	return fd;
 }
 
 static unsigned
 port_of(int fd)
 {
-	struct sockaddr_storage bound;
+	Address bound;
 	socklen_t len = sizeof(bound);
 
-	if (getsockname(fd, (struct sockaddr *) &bound, &len) != 0)
+	if (getsockname(fd, &bound.any, &len) != 0)
 		return 0;
-	if (bound.ss_family == AF_INET6)
-		return ntohs(((struct sockaddr_in6 *) &bound)->sin6_port);
-	return ntohs(((struct sockaddr_in *) &bound)->sin_port);
+	return ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
 }
 
 /* ---- answers */
@@ -298,8 +306,8 @@ start_daemon(HttpServer *server, int fd)
 	daemon = MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 							  handle_request, server, MHD_OPTION_EXTERNAL_LOGGER, ignore_message,
 							  NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-							  (unsigned) MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-							  (unsigned) IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+							  (unsigned) HTTP_SERVER_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+							  http_server_idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 							  (size_t) CONNECTION_MEMORY, MHD_OPTION_END);
 	(void) pthread_sigmask(SIG_SETMASK, &former, NULL);
 	return daemon;

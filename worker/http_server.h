@@ -22,7 +22,12 @@
 #define HTTP_SERVER_LISTEN		"127.0.0.1:9469"
 #define HTTP_SERVER_REASON_SIZE 256
 
+#define HTTP_SERVER_CONNECTIONS 16 /* at a time; others wait */
+
 typedef struct HttpServer HttpServer;
+
+/* A connection that says nothing for so long is closed: for tests, before a start. */
+extern unsigned http_server_idle_seconds;
 
 /*
  * Is this a place to listen at: "off", or a numeric address and a port, IPv6 in brackets? Error: ARGUMENT.
