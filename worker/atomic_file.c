@@ -285,8 +285,10 @@ atomic_file_read(const AtomicFile *file, const FileAccess *access, FileContent *
 		return FILE_DONE;
 	if (fd < 0)
 	{
+		bool is_symlink = errno == ELOOP;
+
 		result = failed("open", file->name, code, err);
-		if (errno == ELOOP)
+		if (is_symlink)
 			(void) error_hint(err, "Give the path of the file itself; symlinks are not followed.");
 		return result;
 	}

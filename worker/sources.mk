@@ -13,10 +13,14 @@ WORKER_SOURCES = \
 	options_table.c \
 	options_value.c \
 	outcome.c \
+	pgpass.c \
 	pg_client.c \
 	pg_error.c \
 	registry.c \
 	resolve.c \
+	secret_file.c \
+	secret_json.c \
+	store_file.c \
 	wipe_heap.c
 
 # Those of common/ that it needs, one per line.
