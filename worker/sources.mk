@@ -21,6 +21,7 @@ WORKER_SOURCES = \
 	secret_file.c \
 	secret_json.c \
 	store_file.c \
+	target_postgres.c \
 	wipe_heap.c
 
 # Those of common/ that it needs, one per line.
