@@ -14,6 +14,7 @@ static const StoreClass *const stores[] = {
 };
 
 static const TargetClass *const targets[] = {
+	&target_postgres,
 	NULL,
 };
 
