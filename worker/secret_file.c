@@ -93,31 +93,26 @@ read_mode(const cJSON *options, SecretFile *file)
 	return read_group(job_string(options, "group"), &file->access.group);
 }
 
-/* The store's option, else the target's, else what is given. */
+/* Of the store's options, else of the target: a string, or the number as text; else what is given. */
 static const char *
-line_field(const Job *job, const char *name, const char *otherwise)
+line_field(const Job *job, const char *name, char *number, const char *otherwise)
 {
-	const char *text = job_string(options_of(job), name);
+	const cJSON *const places[] = {options_of(job), job->target};
 
-	if (text == NULL)
-		text = job_string(job->target, name);
-	return text != NULL && text[0] != '\0' ? text : otherwise;
-}
-
-static void
-read_line_fields(const Job *job, SecretFile *file)
-{
-	const cJSON *options = options_of(job);
-	double port = job_number(options, "port", job_number(job->target, "port", 0));
-
-	file->line.host = line_field(job, "host", "localhost");
-	file->line.dbname = line_field(job, "dbname", "*");
-	file->line.port = line_field(job, "port", "*");
-	if (port > 0 && port < 65536)
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
 	{
-		(void) snprintf(file->port, sizeof(file->port), "%d", (int) port);
-		file->line.port = file->port;
+		const char *text = job_string(places[i], name);
+		double value = job_number(places[i], name, 0);
+
+		if (text != NULL && text[0] != '\0')
+			return text;
+		if (number != NULL && value >= 1 && value <= 65535)
+		{
+			(void) snprintf(number, 16, "%d", (int) value);
+			return number;
+		}
 	}
+	return otherwise;
 }
 
 Outcome
@@ -142,7 +137,9 @@ secret_file_open(const Job *job, SecretFile *file)
 	outcome = read_mode(options, file);
 	if (outcome.class != OUTCOME_OK)
 		return outcome;
-	read_line_fields(job, file);
+	file->line.host = line_field(job, "host", NULL, "localhost");
+	file->line.dbname = line_field(job, "dbname", NULL, "*");
+	file->line.port = line_field(job, "port", file->number, "*");
 
 	result = atomic_file_open(&file->main, path, &code, &err);
 	if (result == FILE_DONE && file->is_pgpass)
@@ -312,14 +309,14 @@ Outcome
 secret_file_open_locked(const Job *job, SecretFile *file, Deadline deadline)
 {
 	Outcome outcome = secret_file_open(job, file);
+	FileResult result;
 	const char *code;
 	RotorError err;
 
 	if (outcome.class != OUTCOME_OK)
 		return outcome;
-	outcome = of_result(
-		atomic_file_lock(&file->main, deadline_sooner(deadline, job->lease_end), &code, &err), code,
-		&err);
+	result = atomic_file_lock(&file->main, deadline_sooner(deadline, job->lease_end), &code, &err);
+	outcome = of_result(result, code, &err);
 	return outcome.class == OUTCOME_OK ? secret_file_load(file, job) : outcome;
 }
 
@@ -334,15 +331,16 @@ secret_file_write(SecretFile *file)
 	size_t len = text != NULL ? strlen(text) : 0;
 	const char *code;
 	RotorError err;
+	FileResult result;
 	Outcome outcome;
 
 	if (text == NULL)
 		return no_memory();
 	/* The place of the NUL, which a file does not need. */
 	text[len] = '\n';
-	outcome = of_result(atomic_file_replace(file->is_pgpass ? &file->sidecar : &file->main,
-											&file->access, text, len + 1, &code, &err),
-						code, &err);
+	result = atomic_file_replace(file->is_pgpass ? &file->sidecar : &file->main, &file->access,
+								 text, len + 1, &code, &err);
+	outcome = of_result(result, code, &err);
 	text[len] = '\0';
 	cJSON_free(text);
 	return outcome;
@@ -376,6 +374,7 @@ write_line(SecretFile *file)
 	char *text = NULL;
 	size_t len = 0;
 	RotorError err;
+	FileResult result;
 	Outcome outcome;
 
 	key.username = job_string(current, "username");
@@ -385,8 +384,8 @@ write_line(SecretFile *file)
 	secret_buf_wipe(&password);
 	if (text == NULL)
 		return outcome_of_error(OUTCOME_PERMANENT, &err);
-	outcome = of_result(atomic_file_replace(&file->main, &file->access, text, len, &code, &err),
-						code, &err);
+	result = atomic_file_replace(&file->main, &file->access, text, len, &code, &err);
+	outcome = of_result(result, code, &err);
 	secret_wipe(text, len);
 	free(text);
 	return outcome;

@@ -21,7 +21,7 @@ typedef struct SecretFile
 
 	FileContent lines; /* of pgpass */
 	PgpassKey line;	   /* without username */
-	char port[16];
+	char number[16];   /* the port, where it is given as a number */
 
 	cJSON *tree;
 	cJSON
