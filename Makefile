@@ -47,10 +47,13 @@ OBJS = \
 	src/functions_secret.o \
 	src/functions_transfer.o \
 	src/functions_upkeep.o \
+	src/functions_worker.o \
+	src/glance.o \
 	src/grants.o \
 	src/guc.o \
 	src/hba.o \
 	src/keyring.o \
+	src/lease.o \
 	src/login.o \
 	src/login_slots.o \
 	src/maintenance.o \
@@ -67,6 +70,7 @@ OBJS = \
 	src/role.o \
 	src/rotation.o \
 	src/rotation_batch.o \
+	src/rotation_outside.o \
 	src/rotation_queue.o \
 	src/rotation_state.o \
 	src/rotation_steps.o \
@@ -77,6 +81,7 @@ OBJS = \
 	src/statement.o \
 	src/transaction.o \
 	src/watch.o \
+	src/work_order.o \
 	common/codec.o \
 	common/cron.o \
 	common/cron_zone.o \
@@ -96,6 +101,7 @@ SQL_PARTS = \
 	sql/generate.sql \
 	sql/secret.sql \
 	sql/rotate.sql \
+	sql/worker.sql \
 	sql/admin.sql \
 	sql/keys.sql \
 	sql/observe.sql \

@@ -2,10 +2,10 @@
 
 CREATE FUNCTION rotor.manage(
     secret text, username text DEFAULT NULL, policy text DEFAULT 'default',
-    store text DEFAULT 'local', target text DEFAULT 'self') RETURNS rotor.secret
+    store text DEFAULT 'local', target text DEFAULT 'self', options jsonb DEFAULT NULL) RETURNS rotor.secret
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_manage';
-COMMENT ON FUNCTION rotor.manage(text, text, text, text, text) IS
-    'takes a role under management, or gives a managed one another policy; the role is not touched; username defaults to the secret''s name';
+COMMENT ON FUNCTION rotor.manage(text, text, text, text, text, jsonb) IS
+    'takes a role, or an account at a target outside, under management, or gives a managed one another policy or other options; nothing is touched; username defaults to the secret''s name; with a target or store outside, superusers only';
 
 CREATE FUNCTION rotor.unmanage(secret text) RETURNS rotor.secret
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_unmanage';

@@ -16,13 +16,14 @@ CREATE VIEW rotor.transitions AS SELECT * FROM rotor.transitions();
 COMMENT ON VIEW rotor.transitions IS 'the table that decides what follows each outcome of each step; live: the password the role accepts afterwards; needs EXECUTE on rotor.transitions() too';
 
 CREATE VIEW rotor.secrets AS
-    SELECT s.name AS secret, coalesce(a.rolname::text, s.username) AS role, a.oid IS NOT NULL AS role_exists,
+    SELECT s.name AS secret, coalesce(a.rolname::text, s.username) AS role,
+           CASE WHEN s.role_oid <> 0 THEN a.oid IS NOT NULL END AS role_exists,
            s.policy, s.store, s.target, s.enabled,
            now() - v.set_at AS age, v.id AS version_id, v.verified_at, s.last_rotation, s.next_rotation,
            l.status AS last_status, l.error_code AS last_error_code, l.error_message AS last_error,
            l.id AS last_rotation_id, s.created_at, s.created_by,
            CASE WHEN s.system_identifier <> c.system_identifier THEN 'other_cluster'
-                WHEN a.oid IS NULL THEN 'no_role' WHEN NOT s.enabled THEN 'disabled'
+                WHEN a.oid IS NULL AND s.role_oid <> 0 THEN 'no_role' WHEN NOT s.enabled THEN 'disabled'
                 WHEN v.superseded_at IS NOT NULL THEN 'changed_elsewhere'
                 WHEN s.next_rotation = s.quarantined_until THEN 'quarantined'
                 WHEN v.id IS NULL THEN 'no_value' ELSE 'active' END AS state, s.failures,
@@ -50,7 +51,8 @@ CREATE VIEW rotor.rotations AS
            r.attempt, r.next_attempt_at, r.dead_letter, r.outcome, r.error_code, r.error_message, r.note,
            r.reason, r.requested_by, r.session_user_name, r.client_addr,
            r.queued_at, r.started_at, r.finished_at, r.duration,
-           r.create_ms, r.set_ms, r.test_ms, r.finish_ms, r.emergency
+           r.create_ms, r.set_ms, r.test_ms, r.finish_ms, r.emergency, r.outside, r.unsettled,
+           r.leased_by, r.leased_until
     FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id;
 COMMENT ON VIEW rotor.rotations IS 'history of all rotations, with the time of each step';
 
@@ -79,7 +81,8 @@ COMMENT ON VIEW rotor.emergencies IS 'each rotate_all(): how many secrets are do
 CREATE VIEW rotor.dead_letter AS
     SELECT r.id, s.name AS secret, s.username AS role, r.step, r.attempt, r.outcome, r.error_code,
            r.error_message, r.note, r.version_id, r.trigger, r.requested_by, r.queued_at, r.finished_at,
-           CASE WHEN r.step = 'test' THEN 'the new password is set and current, but was not proved'
+           CASE WHEN r.unsettled THEN 'it is not known what the target or the store has; who goes on looks first'
+                WHEN r.step = 'test' THEN 'the new password is set and current, but was not proved'
                 WHEN r.step IN ('finish', 'undo') THEN 'the role may not accept the current version'
                 ELSE 'the role still has its former password' END AS state,
            format('SELECT rotor.requeue(%L)', r.id) AS remedy
@@ -153,7 +156,7 @@ CREATE VIEW rotor.compliance AS
     FROM (
         SELECT coalesce(v.role, a.rolname, s.username)::text AS role, s.name AS secret, s.enabled, s.created_at, s.next_rotation,
                s.next_rotation = s.quarantined_until AS quarantined,
-               s.system_identifier = c.system_identifier AS here, a.oid IS NOT NULL AS role_exists, a.rolcanlogin,
+               s.system_identifier = c.system_identifier AS here, a.oid IS NOT NULL OR s.role_oid = 0 AS role_exists, a.rolcanlogin,
                v.password_type, v.valid_until, v.expired, v.in_sync, v.overdue AS too_old,
                p.rotation_interval, p.valid_until_margin, s.failures,
                p.jitter IS NOT NULL OR p.window_duration IS NOT NULL AS spread, w.set_at, w.verified_at, w.superseded_at,

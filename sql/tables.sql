@@ -115,37 +115,52 @@ INSERT INTO rotor.policy (name, exclude, description, builtin) VALUES
 
 CREATE TABLE rotor.store (
     name        text COLLATE "C" PRIMARY KEY,
-    type        text NOT NULL CONSTRAINT store_type_is_local CHECK (type = 'local'),
+    type        text NOT NULL CONSTRAINT store_type_is_local_aws_vault_or_file
+        CHECK (type IN ('local', 'aws', 'vault', 'file'))
+        CONSTRAINT store_local_is_the_only_local_one CHECK ((type = 'local') = (name = 'local')),
     description text,
-    builtin     boolean NOT NULL DEFAULT false
+    builtin     boolean NOT NULL DEFAULT false,
+    options     jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT store_options_is_an_object CHECK (jsonb_typeof(options) = 'object')
 );
 COMMENT ON TABLE rotor.store IS 'where secrets are published; every version is sealed in this database first';
 COMMENT ON COLUMN rotor.store.name IS 'name of the store';
-COMMENT ON COLUMN rotor.store.type IS 'local: sealed in this database, the only kind so far';
+COMMENT ON COLUMN rotor.store.type IS 'local: sealed in this database; aws, vault or file: also outside, by rotor worker';
 COMMENT ON COLUMN rotor.store.description IS 'what it is for';
 COMMENT ON COLUMN rotor.store.builtin IS 'as rotor came with it; false once it was changed';
+COMMENT ON COLUMN rotor.store.options IS 'where and how, by type; never a credential: the worker has its own';
 INSERT INTO rotor.store VALUES ('local', 'local', 'sealed in this database', true);
 
 CREATE TABLE rotor.target (
     name        text COLLATE "C" PRIMARY KEY,
-    type        text NOT NULL CONSTRAINT target_type_is_self CHECK (type = 'self'),
-    host        text,
+    type        text NOT NULL CONSTRAINT target_type_is_self_postgresql_mysql_command_or_http
+        CHECK (type IN ('self', 'postgresql', 'mysql', 'command', 'http'))
+        CONSTRAINT target_self_is_the_only_one_of_this_cluster CHECK ((type = 'self') = (name = 'self')),
+    host        text CONSTRAINT target_database_needs_a_host
+        CHECK (host IS NOT NULL OR type NOT IN ('postgresql', 'mysql')),
     port        int CONSTRAINT target_port_is_1_to_65535 CHECK (port BETWEEN 1 AND 65535),
     dbname      text,
     sslmode     text CONSTRAINT target_sslmode_is_one_of_libpq
-        CHECK (sslmode IN ('disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full')),
+        CHECK (sslmode IN ('disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'))
+        CONSTRAINT target_outside_has_no_sslmode_that_falls_back
+        CHECK (type = 'self' OR sslmode NOT IN ('allow', 'prefer')),
     description text,
-    builtin     boolean NOT NULL DEFAULT false
+    builtin     boolean NOT NULL DEFAULT false,
+    admin       text COLLATE "C" CONSTRAINT target_self_needs_no_admin CHECK (admin IS NULL OR type <> 'self'),
+    options     jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT target_options_is_an_object CHECK (jsonb_typeof(options) = 'object')
 );
 COMMENT ON TABLE rotor.target IS 'where a credential is valid, and the address that get_secret() and connection_uri() tell applications';
 COMMENT ON COLUMN rotor.target.name IS 'name of the target';
-COMMENT ON COLUMN rotor.target.type IS 'self: this cluster, the only kind so far';
-COMMENT ON COLUMN rotor.target.host IS 'host told to applications; null: the address by which the reader is connected, else localhost';
-COMMENT ON COLUMN rotor.target.port IS 'port told to applications; null: this server''s';
+COMMENT ON COLUMN rotor.target.type IS 'self: this cluster; postgresql, mysql, command or http: outside, by rotor worker';
+COMMENT ON COLUMN rotor.target.host IS 'its host, also told to applications; null, of self: the address by which the reader is connected, else localhost';
+COMMENT ON COLUMN rotor.target.port IS 'its port, also told to applications; null: this server''s, or the usual one of its type';
 COMMENT ON COLUMN rotor.target.dbname IS 'database told to applications; null: the one that is read from';
-COMMENT ON COLUMN rotor.target.sslmode IS 'sslmode in connection_uri(); null: prefer';
+COMMENT ON COLUMN rotor.target.sslmode IS 'sslmode of the worker''s connections and in connection_uri(); null: verify-full, of self: prefer';
 COMMENT ON COLUMN rotor.target.description IS 'what it is for';
 COMMENT ON COLUMN rotor.target.builtin IS 'as rotor came with it; false once it was changed';
+COMMENT ON COLUMN rotor.target.admin IS 'name of the secret whose credential changes others at the target; null: each account changes its own';
+COMMENT ON COLUMN rotor.target.options IS 'how, by type; never a credential';
 INSERT INTO rotor.target (name, type, description, builtin) VALUES ('self', 'self', 'this cluster', true);
 
 CREATE TABLE rotor.secret (
@@ -165,10 +180,15 @@ CREATE TABLE rotor.secret (
     quarantined_until timestamptz,
     created_at        timestamptz NOT NULL DEFAULT now(),
     created_by        text NOT NULL,
-    deleted_at        timestamptz
+    deleted_at        timestamptz,
+    options           jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT secret_options_is_an_object CHECK (jsonb_typeof(options) = 'object')
 );
 CREATE UNIQUE INDEX secret_name ON rotor.secret (name) WHERE deleted_at IS NULL;
-CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid, system_identifier) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid, system_identifier)
+    WHERE deleted_at IS NULL AND role_oid <> 0;
+CREATE UNIQUE INDEX secret_account ON rotor.secret (target, username, (coalesce(options ->> 'host', '')), system_identifier)
+    WHERE deleted_at IS NULL AND role_oid = 0;
 CREATE INDEX secret_due ON rotor.secret (system_identifier, next_rotation)
     WHERE enabled AND deleted_at IS NULL AND next_rotation IS NOT NULL;
 CREATE INDEX secret_policy ON rotor.secret (policy, id);
@@ -177,8 +197,8 @@ COMMENT ON TABLE rotor.secret IS 'one managed credential; made by manage() or th
 COMMENT ON COLUMN rotor.secret.id IS 'number of the secret';
 COMMENT ON COLUMN rotor.secret.name IS 'name by which functions find it; the role''s name unless manage() said otherwise';
 COMMENT ON COLUMN rotor.secret.target IS 'where the credential is valid';
-COMMENT ON COLUMN rotor.secret.username IS 'the role''s name when it was last seen';
-COMMENT ON COLUMN rotor.secret.role_oid IS 'the role''s oid: a rename is followed';
+COMMENT ON COLUMN rotor.secret.username IS 'the role''s name when it was last seen; outside: the account''s';
+COMMENT ON COLUMN rotor.secret.role_oid IS 'the role''s oid: a rename is followed; 0: an account at a target outside this cluster';
 COMMENT ON COLUMN rotor.secret.system_identifier IS 'the cluster the oid belongs to; 0: out of a dump of this one. reconcile() binds the secret to this cluster';
 COMMENT ON COLUMN rotor.secret.store IS 'where its versions are published';
 COMMENT ON COLUMN rotor.secret.policy IS 'how and when it is rotated';
@@ -190,6 +210,7 @@ COMMENT ON COLUMN rotor.secret.quarantined_until IS 'not rotated on schedule bef
 COMMENT ON COLUMN rotor.secret.created_at IS 'when it was taken under management';
 COMMENT ON COLUMN rotor.secret.created_by IS 'who took it under management';
 COMMENT ON COLUMN rotor.secret.deleted_at IS 'when management ended; null while it lasts; purge() removes the secret when rotor.recovery_window has passed';
+COMMENT ON COLUMN rotor.secret.options IS 'what else its target or store needs to know of it, by their types, such as key: its name at the store';
 
 CREATE TABLE rotor.data_key (
     id            uuid PRIMARY KEY,
@@ -270,12 +291,20 @@ CREATE TABLE rotor.rotation (
     set_ms             float8,
     test_ms            float8,
     finish_ms          float8,
-    emergency          uuid
+    emergency          uuid,
+    outside            boolean NOT NULL DEFAULT false,
+    unsettled          boolean NOT NULL DEFAULT false,
+    lease              uuid,
+    leased_by          text,
+    leased_until       timestamptz
 );
 CREATE UNIQUE INDEX rotation_one_active ON rotor.rotation (secret_id)
     WHERE status IN ('pending', 'in_progress', 'verifying');
 CREATE INDEX rotation_due ON rotor.rotation (next_attempt_at)
-    WHERE status IN ('pending', 'in_progress', 'verifying');
+    WHERE status IN ('pending', 'in_progress', 'verifying') AND NOT outside;
+CREATE INDEX rotation_claim ON rotor.rotation (next_attempt_at)
+    WHERE status IN ('pending', 'in_progress', 'verifying') AND outside;
+CREATE UNIQUE INDEX rotation_lease ON rotor.rotation (lease) WHERE lease IS NOT NULL;
 CREATE INDEX rotation_secret ON rotor.rotation (secret_id, queued_at);
 CREATE INDEX rotation_dead ON rotor.rotation (secret_id) WHERE dead_letter;
 CREATE INDEX rotation_emergency ON rotor.rotation (emergency) WHERE emergency IS NOT NULL;
@@ -309,18 +338,24 @@ COMMENT ON COLUMN rotor.rotation.set_ms IS 'milliseconds of step set, its commit
 COMMENT ON COLUMN rotor.rotation.test_ms IS 'milliseconds of step test';
 COMMENT ON COLUMN rotor.rotation.finish_ms IS 'milliseconds of step finish, its commit left out';
 COMMENT ON COLUMN rotor.rotation.emergency IS 'the emergency it belongs to: the former value has leaked, so there is no way back';
+COMMENT ON COLUMN rotor.rotation.outside IS 'its next step is for rotor worker';
+COMMENT ON COLUMN rotor.rotation.unsettled IS 'something was sent for its present step, and nobody knows what became of it: whoever goes on looks first';
+COMMENT ON COLUMN rotor.rotation.lease IS 'of the worker that has its present step; null: none has';
+COMMENT ON COLUMN rotor.rotation.leased_by IS 'that worker, as it calls itself';
+COMMENT ON COLUMN rotor.rotation.leased_until IS 'when another one may take it over';
 
 CREATE TABLE rotor.saved_verifier (
     rotation_id       uuid PRIMARY KEY REFERENCES rotor.rotation,
-    key_id            uuid NOT NULL REFERENCES rotor.data_key,
-    sealed            bytea NOT NULL,
+    key_id            uuid REFERENCES rotor.data_key,
+    sealed            bytea
+        CONSTRAINT saved_verifier_is_sealed_by_a_key CHECK ((key_id IS NULL) = (sealed IS NULL)),
     version_stage     text,
     former_current    uuid REFERENCES rotor.version,
     former_previous   uuid REFERENCES rotor.version
 );
 COMMENT ON TABLE rotor.saved_verifier IS 'what a rotation replaced, sealed, kept until it ends: the way back';
 COMMENT ON COLUMN rotor.saved_verifier.rotation_id IS 'the rotation';
-COMMENT ON COLUMN rotor.saved_verifier.key_id IS 'the data key that opens it';
+COMMENT ON COLUMN rotor.saved_verifier.key_id IS 'the data key that opens it; null: a target outside, which has no verifier to save';
 COMMENT ON COLUMN rotor.saved_verifier.sealed IS 'the role''s former verifier and VALID UNTIL, sealed';
 COMMENT ON COLUMN rotor.saved_verifier.version_stage IS 'stage that the rotation''s version had';
 COMMENT ON COLUMN rotor.saved_verifier.former_current IS 'version that was current';

@@ -34,7 +34,7 @@ static Statement load_secret = {
 	"SELECT " POLICY_COLUMNS ", s.id, s.name, s.role_oid, s.username, s.system_identifier, "
 	"s.enabled, s.deleted_at IS NOT NULL, s.xmin, "
 	"s.enabled AND s.deleted_at IS NULL AND s.next_rotation IS NOT NULL "
-	"AND s.next_rotation <= $2 FROM rotor.secret s "
+	"AND s.next_rotation <= $2, s.target, s.store <> 'local' FROM rotor.secret s "
 	"JOIN rotor.policy p ON p.name = s.policy WHERE s.id = $1",
 	2,
 	{INT8OID, TIMESTAMPTZOID},
@@ -43,9 +43,11 @@ static Statement load_policy = {
 	"SELECT " POLICY_COLUMNS " FROM rotor.policy p WHERE p.name = $1", 1, {TEXTOID}, NULL};
 static Statement insert_secret = {
 	"INSERT INTO rotor.secret (name, target, username, role_oid, system_identifier, store, policy, "
-	"created_by, next_rotation) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
-	9,
-	{TEXTOID, TEXTOID, TEXTOID, OIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID},
+	"created_by, next_rotation, options) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, "
+	"coalesce($10::jsonb, '{}')) RETURNING id",
+	10,
+	{TEXTOID, TEXTOID, TEXTOID, OIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
+	 TEXTOID},
 	NULL};
 static Statement load_plan = {
 	"SELECT " POLICY_COLUMNS ", s.next_rotation, s.xmin, s.failures, "
@@ -208,6 +210,9 @@ catalog_load_secret(int64 id, Secret *secret, Policy *policy, MemoryContext keep
 	secret->deleted = DatumGetBool(result(0, first + 6, NULL));
 	secret->uncommitted = written_here(first + 7);
 	secret->due = DatumGetBool(result(0, first + 8, NULL));
+	result_text(first + 9, secret->target, sizeof(secret->target));
+	secret->outside_target = strcmp(secret->target, "self") != 0;
+	secret->outside_store = DatumGetBool(result(0, first + 10, NULL));
 	strlcpy(secret->policy, policy->name, sizeof(secret->policy));
 	return true;
 }
@@ -226,13 +231,13 @@ catalog_load_policy(const char *name, Policy *policy, bool *uncommitted, MemoryC
 }
 
 void
-catalog_insert_secret(Secret *secret, const char *store, const char *target, const Actor *actor,
+catalog_insert_secret(Secret *secret, const char *store, const char *options, const Actor *actor,
 					  TimestampTz next_rotation)
 {
 	Args args = {0};
 
 	arg_text(&args, secret->name);
-	arg_text(&args, target);
+	arg_text(&args, secret->target);
 	arg_text(&args, secret->username);
 	arg(&args, ObjectIdGetDatum(secret->role));
 	arg(&args, Int64GetDatum((int64) secret->system_identifier));
@@ -240,6 +245,7 @@ catalog_insert_secret(Secret *secret, const char *store, const char *target, con
 	arg_text(&args, secret->policy);
 	arg_text(&args, actor->name);
 	arg_time(&args, next_rotation);
+	arg_text(&args, options);
 	run(&insert_secret, &args);
 	secret->id = DatumGetInt64(result(0, 0, NULL));
 }
@@ -390,7 +396,10 @@ catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
 		label(&saved->former_current, keep_previous ? "previous" : NULL);
 	memset(&args, 0, sizeof(args));
 	arg_uuid(&args, version);
-	arg(&args, fingerprint_datum(fingerprint));
+	if (fingerprint != NULL)
+		arg(&args, fingerprint_datum(fingerprint));
+	else
+		arg_null(&args);
 	run(&note_set, &args);
 }
 

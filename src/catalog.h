@@ -32,7 +32,10 @@ typedef struct RotationRow
 	bool terminate_sessions;
 	bool in_emergency; /* the former value has leaked */
 	pg_uuid_t emergency;
-	bool due; /* when loaded: its next attempt may begin */
+	bool outside;	/* the next step is for a worker outside */
+	bool unsettled; /* what was sent for it may have taken effect or not */
+	bool leased;	/* when loaded: a worker outside has it, or had it last */
+	bool due;		/* when loaded: its next attempt may begin */
 	Actor actor;
 	TimestampTz started_at;			/* 0: not yet */
 	double step_ms[FSM_STEP_COUNT]; /* negative: not run in this call */
@@ -85,8 +88,8 @@ extern bool catalog_load_secret(int64 id, Secret *secret, Policy *policy, Memory
 /* The policy alone; *uncommitted if the present transaction wrote it. */
 extern bool
 catalog_load_policy(const char *name, Policy *policy, bool *uncommitted, MemoryContext keep);
-/* Inserts a secret, fills secret->id. */
-extern void catalog_insert_secret(Secret *secret, const char *store, const char *target,
+/* Inserts a secret, fills secret->id. options: JSON text; NULL: none. */
+extern void catalog_insert_secret(Secret *secret, const char *store, const char *options,
 								  const Actor *actor, TimestampTz next_rotation);
 
 /* What the next rotation of a secret is planned by. */
@@ -121,7 +124,7 @@ extern bool catalog_load_version(const pg_uuid_t *id, SealedValue *value, char s
 								 uint8_t fingerprint[FINGERPRINT_LEN], bool *has_fingerprint);
 /*
  * Moves the labels: version becomes current, previous none, current previous, or none either if it
- * is not to be kept; notes the fingerprint and set_at. Fills *saved with how they stood.
+ * is not to be kept; notes the fingerprint (NULL: outside) and set_at. Fills *saved with how they stood.
  */
 extern void catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
 									const uint8_t fingerprint[FINGERPRINT_LEN],
@@ -136,6 +139,8 @@ extern void catalog_note_verified(const pg_uuid_t *version);
 extern bool catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep);
 /* The secret's rotation that is not over; false if there is none. */
 extern bool catalog_active_rotation(int64 secret_id, pg_uuid_t *id);
+/* Its dead letter of which nobody knows what logs in, or where labels stand; false if there is none. */
+extern bool catalog_unsettled_rotation(int64 secret_id, pg_uuid_t *id);
 /* Inserts or updates the row. */
 extern void catalog_save_rotation(const RotationRow *row);
 /* Earlier dead letters of the secret are settled by a success, which also ends its quarantine. */

@@ -47,6 +47,15 @@ static KnownRelation version_known = {.name = "version"};
 static KnownRelation version_key_known = {.name = "version_key"};
 static KnownRelation version_stage_known = {.name = "version_stage"};
 
+static bool
+text_is(Datum value, const char *wanted)
+{
+	text *packed = DatumGetTextPP(value);
+
+	return VARSIZE_ANY_EXHDR(packed) == strlen(wanted) &&
+		   memcmp(VARDATA_ANY(packed), wanted, strlen(wanted)) == 0;
+}
+
 static void
 fill_secret(const TableScan *scan, HeapTuple tuple, Secret *secret)
 {
@@ -63,6 +72,10 @@ fill_secret(const TableScan *scan, HeapTuple tuple, Secret *secret)
 	text_to_cstring_buffer(DatumGetTextPP(values[SECRET_USERNAME - 1]), secret->username,
 						   sizeof(secret->username));
 	secret->role = DatumGetObjectId(values[SECRET_ROLE_OID - 1]);
+	text_to_cstring_buffer(DatumGetTextPP(values[SECRET_TARGET - 1]), secret->target,
+						   sizeof(secret->target));
+	secret->outside_target = strcmp(secret->target, "self") != 0;
+	secret->outside_store = !text_is(values[SECRET_STORE - 1], "local");
 	secret->system_identifier = (uint64) DatumGetInt64(values[SECRET_SYSTEM_IDENTIFIER - 1]);
 	text_to_cstring_buffer(DatumGetTextPP(values[SECRET_POLICY - 1]), secret->policy,
 						   sizeof(secret->policy));
@@ -74,7 +87,7 @@ fill_secret(const TableScan *scan, HeapTuple tuple, Secret *secret)
 }
 
 bool
-catalog_find_secret(const char *name, Secret *secret, char target[SECRET_NAME_SIZE])
+catalog_find_secret(const char *name, Secret *secret)
 {
 	TableScan scan;
 	ScanKeyData key;
@@ -84,11 +97,7 @@ catalog_find_secret(const char *name, Secret *secret, char target[SECRET_NAME_SI
 	scan_begin(&scan, &secret_known, &secret_name_known, &key, 1);
 	tuple = scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
-	{
 		fill_secret(&scan, tuple, secret);
-		if (target != NULL)
-			scan_text(&scan, tuple, SECRET_TARGET, target, SECRET_NAME_SIZE);
-	}
 	scan_end(&scan);
 	return HeapTupleIsValid(tuple);
 }
@@ -219,6 +228,7 @@ read_target(const char *name, TargetAddress *address)
 		Datum port = scan_column(&scan, tuple, TARGET_PORT, &null);
 
 		address->port = null ? 0 : DatumGetInt32(port);
+		scan_text(&scan, tuple, TARGET_TYPE, address->type, sizeof(address->type));
 		scan_text(&scan, tuple, TARGET_HOST, address->host, sizeof(address->host));
 		scan_text(&scan, tuple, TARGET_DBNAME, address->dbname, sizeof(address->dbname));
 		scan_text(&scan, tuple, TARGET_SSLMODE, address->sslmode, sizeof(address->sslmode));

@@ -13,6 +13,7 @@
 /* The address of a target as applications should see it; parts that are null in the table are empty or 0. */
 typedef struct TargetAddress
 {
+	char type[16];
 	char host[256];
 	int port;
 	char dbname[NAMEDATALEN];
@@ -26,7 +27,7 @@ extern void catalog_read_begin(void);
 extern void catalog_read_end(void);
 
 /* The managed secret of that name; false if there is none. */
-extern bool catalog_find_secret(const char *name, Secret *secret, char target[SECRET_NAME_SIZE]);
+extern bool catalog_find_secret(const char *name, Secret *secret);
 
 /* The managed secret of that role; false if there is none. */
 extern bool catalog_find_secret_of_role(Oid role, Secret *secret);

@@ -16,22 +16,28 @@ static Statement load_rotation = {
 	"SELECT secret_id, version_id, trigger, strategy, step, status, attempt, terminate_sessions, "
 	"reason, requested_by, session_user_name, host(client_addr), started_at, note, "
 	"coalesce(next_attempt_at <= $2, false), dead_letter, outcome, error_code, "
-	"error_message, emergency "
+	"error_message, emergency, outside, unsettled, lease IS NOT NULL "
 	"FROM rotor.rotation WHERE id = $1 FOR UPDATE",
 	2,
 	{UUIDOID, TIMESTAMPTZOID},
 	NULL};
 static Statement active_rotation = {
 	"SELECT id FROM rotor.rotation WHERE secret_id = $1 AND status IN " ACTIVE, 1, {INT8OID}, NULL};
+static Statement unsettled_rotation = {
+	"SELECT id FROM rotor.rotation WHERE secret_id = $1 AND dead_letter "
+	"AND (unsettled OR step = 'undo') ORDER BY queued_at DESC LIMIT 1",
+	1,
+	{INT8OID},
+	NULL};
 static Statement save_rotation = {
 	"INSERT INTO rotor.rotation AS r (id, secret_id, version_id, trigger, strategy, step, status, "
 	"attempt, next_attempt_at, dead_letter, outcome, error_code, error_message, note, reason, "
 	"terminate_sessions, requested_by, session_user_name, client_addr, started_at, finished_at, "
-	"create_ms, set_ms, test_ms, finish_ms, emergency) "
+	"create_ms, set_ms, test_ms, finish_ms, emergency, outside, unsettled) "
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
 	"CASE WHEN $7 IN " ACTIVE " THEN $9 END, "
 	"$10, $11, $12, $13, $14, $15, $16, $17, $18, $19::inet, $20, "
-	"CASE WHEN $7 NOT IN " ACTIVE " THEN clock_timestamp() END, $21, $22, $23, $24, $25) "
+	"CASE WHEN $7 NOT IN " ACTIVE " THEN clock_timestamp() END, $21, $22, $23, $24, $25, $26, $27) "
 	"ON CONFLICT (id) DO UPDATE SET version_id = excluded.version_id, step = excluded.step, "
 	"status = excluded.status, attempt = excluded.attempt, "
 	"next_attempt_at = excluded.next_attempt_at, dead_letter = excluded.dead_letter, "
@@ -43,12 +49,14 @@ static Statement save_rotation = {
 	"set_ms = coalesce(excluded.set_ms, r.set_ms), "
 	"test_ms = coalesce(excluded.test_ms, r.test_ms), "
 	"finish_ms = coalesce(excluded.finish_ms, r.finish_ms), trigger = excluded.trigger, "
-	"emergency = excluded.emergency, terminate_sessions = excluded.terminate_sessions",
-	25,
+	"emergency = excluded.emergency, terminate_sessions = excluded.terminate_sessions, "
+	"outside = excluded.outside, unsettled = excluded.unsettled, "
+	"lease = NULL, leased_by = NULL, leased_until = NULL",
+	27,
 	{UUIDOID,	INT8OID,		UUIDOID,   TEXTOID, TEXTOID, TEXTOID,		 TEXTOID,
 	 INT4OID,	TIMESTAMPTZOID, BOOLOID,   TEXTOID, TEXTOID, TEXTOID,		 TEXTOID,
 	 TEXTOID,	BOOLOID,		TEXTOID,   TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID,
-	 FLOAT8OID, FLOAT8OID,		FLOAT8OID, UUIDOID},
+	 FLOAT8OID, FLOAT8OID,		FLOAT8OID, UUIDOID, BOOLOID, BOOLOID},
 	NULL};
 static Statement postpone_rotation = {
 	"UPDATE rotor.rotation SET next_attempt_at = $2 WHERE id = $1 AND status IN " ACTIVE,
@@ -67,7 +75,8 @@ static Statement settle_dead_letters = {
 /* Of one that fails again and again and changes nothing, the last dead letter tells all there is. */
 static Statement note_failures = {
 	"WITH repeated AS (UPDATE rotor.rotation SET dead_letter = false WHERE $2 > 1 "
-	"AND secret_id = $1 AND dead_letter AND trigger = 'schedule' AND step IN ('create', 'set')) "
+	"AND secret_id = $1 AND dead_letter AND trigger = 'schedule' AND step IN ('create', 'publish', 'set') "
+	"AND NOT unsettled) "
 	"UPDATE rotor.secret SET failures = $2, quarantined_until = $3 WHERE id = $1",
 	3,
 	{INT8OID, INT4OID, TIMESTAMPTZOID},
@@ -131,6 +140,9 @@ catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep)
 	row->error_code = result_string(17, keep);
 	row->error_message = result_string(18, keep);
 	row->in_emergency = result_uuid(19, &row->emergency);
+	row->outside = DatumGetBool(result(0, 20, NULL));
+	row->unsettled = DatumGetBool(result(0, 21, NULL));
+	row->leased = DatumGetBool(result(0, 22, NULL));
 	for (int i = 0; i < FSM_STEP_COUNT; i++)
 		row->step_ms[i] = -1;
 	return true;
@@ -143,6 +155,15 @@ catalog_active_rotation(int64 secret_id, pg_uuid_t *id)
 
 	arg(&args, Int64GetDatum(secret_id));
 	return run(&active_rotation, &args) == 1 && result_uuid(0, id);
+}
+
+bool
+catalog_unsettled_rotation(int64 secret_id, pg_uuid_t *id)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(secret_id));
+	return run(&unsettled_rotation, &args) == 1 && result_uuid(0, id);
 }
 
 void
@@ -178,6 +199,8 @@ catalog_save_rotation(const RotationRow *row)
 	arg_positive(&args, row->step_ms[FSM_STEP_TEST]);
 	arg_positive(&args, row->step_ms[FSM_STEP_FINISH]);
 	arg_uuid(&args, row->in_emergency ? &row->emergency : NULL);
+	arg(&args, BoolGetDatum(row->outside));
+	arg(&args, BoolGetDatum(row->unsettled));
 	run(&save_rotation, &args);
 }
 
@@ -227,8 +250,16 @@ catalog_save_verifier(const pg_uuid_t *rotation, const SavedVerifier *saved)
 	Args args = {0};
 
 	arg_uuid(&args, rotation);
-	arg_uuid(&args, &saved->value.key_id);
-	arg(&args, PointerGetDatum(saved->value.sealed));
+	if (saved->value.sealed != NULL)
+	{
+		arg_uuid(&args, &saved->value.key_id);
+		arg(&args, PointerGetDatum(saved->value.sealed));
+	}
+	else
+	{
+		arg_null(&args);
+		arg_null(&args);
+	}
 	arg_text(&args, saved->version_stage);
 	arg_uuid(&args, saved->has_current ? &saved->former_current : NULL);
 	arg_uuid(&args, saved->has_previous ? &saved->former_previous : NULL);
@@ -244,8 +275,8 @@ catalog_load_verifier(const pg_uuid_t *rotation, SavedVerifier *saved)
 	arg_uuid(&args, rotation);
 	if (run(&load_verifier, &args) != 1)
 		return false;
-	saved->value.key_id = *DatumGetUUIDP(result(0, 0, NULL));
-	saved->value.sealed = DatumGetByteaPCopy(result(0, 1, NULL));
+	if (result_uuid(0, &saved->value.key_id))
+		saved->value.sealed = DatumGetByteaPCopy(result(0, 1, NULL));
 	result_text(2, saved->version_stage, sizeof(saved->version_stage));
 	saved->has_current = result_uuid(3, &saved->former_current);
 	saved->has_previous = result_uuid(4, &saved->former_previous);

@@ -8,7 +8,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#define MAX_ARGS 25
+#define MAX_ARGS 27
 
 typedef struct Statement
 {

@@ -16,6 +16,7 @@
 static const FsmTransition transitions[] = {
 	/* step, outcome,             next step, status,          event,             retry, dead,  live,      meaning */
 	{S(CREATE), O(OK),              S(SET),    T(IN_PROGRESS), "value_sealed",    false, false, L(FORMER), "a new value is sealed and durable, labelled pending"},
+	{S(CREATE), O(TO_STORE),        S(PUBLISH), T(IN_PROGRESS), "value_sealed",   false, false, L(FORMER), "a new value is sealed and durable, labelled pending; a store outside gets it next"},
 	{S(CREATE), O(TRANSIENT),       S(CREATE), T(PENDING),     "attempt_failed",  true,  false, L(FORMER), "nothing was changed; tried again after a pause"},
 	{S(CREATE), O(EXHAUSTED),       S(DONE),   T(FAILED),      "gave_up",         false, true,  L(FORMER), "nothing was changed; attempts are exhausted"},
 	{S(CREATE), O(CANCELLED),       S(DONE),   T(CANCELLED),   "cancelled",       false, false, L(FORMER), "called off before anything was changed"},
@@ -24,9 +25,19 @@ static const FsmTransition transitions[] = {
 	{S(CREATE), O(LEAKED),          S(CREATE), T(IN_PROGRESS), "joined_emergency", false, false, L(FORMER), "an emergency takes the rotation over; the sealed value, if any, is not used"},
 	{S(CREATE), O(REQUEUED), S(CREATE), T(PENDING), "requeued", false, false, L(FORMER), "taken up again: a value is made and sealed"},
 
+	{S(PUBLISH), O(OK),             S(SET),    T(IN_PROGRESS), "value_published", false, false, L(FORMER), "the store has the value, labelled pending"},
+	{S(PUBLISH), O(TRANSIENT),      S(PUBLISH), T(IN_PROGRESS), "attempt_failed", true,  false, L(FORMER), "the store may have the value or not; published again after a pause"},
+	{S(PUBLISH), O(EXHAUSTED),      S(DONE),   T(FAILED),      "gave_up",         false, true,  L(FORMER), "the store could not be given the value; attempts are exhausted"},
+	{S(PUBLISH), O(CANCELLED),      S(DONE),   T(CANCELLED),   "cancelled",       false, false, L(FORMER), "called off before the role was changed"},
+	{S(PUBLISH), O(PERMANENT),      S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "the store does not take the value; it cannot go on by itself"},
+	{S(PUBLISH), O(INTERNAL),       S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "the role was not changed; this is a defect"},
+	{S(PUBLISH), O(LEAKED),         S(CREATE), T(IN_PROGRESS), "joined_emergency", false, false, L(FORMER), "an emergency takes the rotation over; the published value is not used, another one is made"},
+	{S(PUBLISH), O(REQUEUED), S(PUBLISH), T(IN_PROGRESS), "requeued", false, false, L(FORMER), "taken up again: the sealed value is published"},
+
 	{S(SET), O(OK),                 S(TEST),   T(VERIFYING),   "password_set",    false, false, L(NEW),    "the role has the new verifier; the labels moved in the same transaction"},
 	{S(SET), O(TRANSIENT),          S(SET),    T(IN_PROGRESS), "attempt_failed",  true,  false, L(FORMER), "the role was not changed; the same value is tried again after a pause"},
 	{S(SET), O(EXHAUSTED),          S(DONE),   T(FAILED),      "gave_up",         false, true,  L(FORMER), "the role was not changed; attempts are exhausted"},
+	{S(SET), O(UNSETTLED),          S(DONE),   T(FAILED),      "gave_up",         false, true,  L(UNKNOWN), "the target may have the new password or not; whoever rotates next finds out first"},
 	{S(SET), O(REFUSED_BY_HOOK),    S(CREATE), T(IN_PROGRESS), "value_refused",   false, false, L(FORMER), "a password check of the server refused the value; another one is made"},
 	{S(SET), O(CANCELLED),          S(DONE),   T(CANCELLED),   "cancelled",       false, false, L(FORMER), "called off before the role was changed"},
 	{S(SET), O(PERMANENT),          S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "the role was not changed; it cannot go on by itself"},
@@ -38,6 +49,7 @@ static const FsmTransition transitions[] = {
 	{S(TEST), O(PROVED),            S(FINISH), T(VERIFYING),   "login_proved",    false, false, L(NEW),    "the server accepted the password, then barred the login for another reason"},
 	{S(TEST), O(TRANSIENT),         S(TEST),   T(VERIFYING),   "attempt_failed",  true,  false, L(NEW),    "the new password is in effect, not proved yet; tested again after a pause"},
 	{S(TEST), O(EXHAUSTED),         S(DONE),   T(FAILED),      "gave_up",         false, true,  L(NEW),    "the new password is in effect and current, but could not be proved"},
+	{S(TEST), O(GIVEN_UP),          S(UNDO),   T(VERIFYING),   "gave_up",         false, false, L(NEW),    "the new password could not be proved; the store's current version is to go on working, so it is given back"},
 	{S(TEST), O(REFUSED),           S(UNDO),   T(VERIFYING),   "login_refused",   false, false, L(NEW),    "the server refused the new password; the former one is given back"},
 	{S(TEST), O(LEAKED),            S(CREATE), T(IN_PROGRESS), "rolled_forward", false, false, L(NEW),    "the server refused the new password; the former one has leaked, so another one is made"},
 	{S(TEST), O(INCONCLUSIVE),      S(UNDO),   T(VERIFYING),   "login_unproved",  false, false, L(NEW),    "the server asked for no password; the former one is given back"},
@@ -48,6 +60,8 @@ static const FsmTransition transitions[] = {
 	{S(FINISH), O(OK),              S(DONE),   T(SUCCESS),     "finished",        false, false, L(NEW),    "the former verifier is forgotten, the next rotation is scheduled"},
 	{S(FINISH), O(TRANSIENT),       S(FINISH), T(VERIFYING),   "attempt_failed",  true,  false, L(NEW),    "the new password is in effect and proved; finished after a pause"},
 	{S(FINISH), O(EXHAUSTED),       S(DONE),   T(FAILED),      "gave_up",         false, true,  L(NEW),    "the new password is in effect and proved, but that could not be recorded"},
+	{S(FINISH), O(GIVEN_UP),        S(UNDO),   T(VERIFYING),   "gave_up",         false, false, L(NEW),    "the store's labels do not move; its current version is to go on working, so it is given back"},
+	{S(FINISH), O(UNSETTLED),       S(DONE),   T(FAILED),      "gave_up",         false, true,  L(NEW),    "the new password is proved; the store's labels may have moved or not; whoever rotates next finds out first"},
 	{S(FINISH), O(SUPERSEDED),      S(DONE),   T(FAILED),      "superseded",      false, true,  L(OTHERS), "somebody else changed the role's password; it is left alone"},
 	{S(FINISH), O(PERMANENT),       S(DONE),   T(FAILED),      "failed",          false, true,  L(NEW),    "the new password was proved, but the rotation cannot be finished"},
 	{S(FINISH), O(INTERNAL),        S(DONE),   T(FAILED),      "failed",          false, true,  L(NEW),    "the new password is in effect and proved; this is a defect"},
@@ -56,6 +70,7 @@ static const FsmTransition transitions[] = {
 	{S(UNDO), O(OK),                S(DONE),   T(ROLLED_BACK), "rolled_back",     false, false, L(FORMER), "the role has its former verifier and VALID UNTIL, the labels stand as before"},
 	{S(UNDO), O(TRANSIENT),         S(UNDO),   T(VERIFYING),   "attempt_failed",  true,  false, L(NEW),    "the former password is given back after a pause"},
 	{S(UNDO), O(EXHAUSTED),         S(DONE),   T(FAILED),      "gave_up",         false, true,  L(NEW),    "the former password could not be given back; both values are kept"},
+	{S(UNDO), O(UNSETTLED),         S(DONE),   T(FAILED),      "gave_up",         false, true,  L(UNKNOWN), "the target may have its former password back or not; whoever rotates next finds out first"},
 	{S(UNDO), O(SUPERSEDED),        S(DONE),   T(FAILED),      "superseded",      false, true,  L(OTHERS), "somebody else changed the role's password; it is left alone"},
 	{S(UNDO), O(PERMANENT),         S(DONE),   T(FAILED),      "failed",          false, true,  L(NEW),    "the former password cannot be given back; both values are kept"},
 	{S(UNDO), O(INTERNAL),          S(DONE),   T(FAILED),      "failed",          false, true,  L(NEW),    "both values are kept; this is a defect"},
@@ -69,20 +84,22 @@ static const FsmTransition transitions[] = {
 /* clang-format on */
 
 static const char *const step_names[FSM_STEP_COUNT] = {
-	"create", "set", "test", "finish", "undo", "done",
+	"create", "publish", "set", "test", "finish", "undo", "done",
 };
 
 static const char *const outcome_names[FSM_OUTCOME_COUNT] = {
-	"ok",			"proved",		   "transient", "exhausted",  "refused",
-	"inconclusive", "refused_by_hook", "leaked",	"superseded", "cancelled",
-	"requeued",		"permanent",	   "internal",
+	"ok",		  "proved",		  "transient",		 "exhausted",
+	"refused",	  "inconclusive", "refused_by_hook", "leaked",
+	"superseded", "to_store",	  "given_up",		 "unsettled",
+	"cancelled",  "requeued",	  "permanent",		 "internal",
 };
 
 static const char *const status_names[FSM_STATUS_COUNT] = {
 	"pending", "in_progress", "verifying", "success", "failed", "rolled_back", "cancelled",
 };
 
-static const char *const live_names[FSM_LIVE_COUNT] = {"former", "new", "somebody else's"};
+static const char *const live_names[FSM_LIVE_COUNT] = {"former", "new", "somebody else's",
+													   "unknown"};
 
 const FsmTransition *
 fsm_next(FsmStep step, FsmOutcome outcome)

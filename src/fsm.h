@@ -14,12 +14,13 @@
 
 typedef enum FsmStep
 {
-	FSM_STEP_CREATE, /* generate a value, seal it, label it pending */
-	FSM_STEP_SET,	 /* give it to the role and move the labels, in one transaction */
-	FSM_STEP_TEST,	 /* log in with it */
-	FSM_STEP_FINISH, /* forget the old verifier, schedule the next rotation */
-	FSM_STEP_UNDO,	 /* give the role its former verifier back, and the labels */
-	FSM_STEP_DONE,	 /* over */
+	FSM_STEP_CREATE,  /* generate a value, seal it, label it pending */
+	FSM_STEP_PUBLISH, /* only with a store outside: it gets the value, labelled pending */
+	FSM_STEP_SET,	  /* give it to the role and move the labels, in one transaction */
+	FSM_STEP_TEST,	  /* log in with it */
+	FSM_STEP_FINISH, /* the labels of a store outside; forget the old verifier, schedule the next rotation */
+	FSM_STEP_UNDO, /* give the role its former verifier back, and the labels */
+	FSM_STEP_DONE, /* over */
 	FSM_STEP_COUNT
 } FsmStep;
 
@@ -34,10 +35,13 @@ typedef enum FsmOutcome
 	FSM_OUTCOME_REFUSED_BY_HOOK, /* a password check of the server refused the value */
 	FSM_OUTCOME_LEAKED,			 /* an emergency: another value is made, never back to the former */
 	FSM_OUTCOME_SUPERSEDED,		 /* somebody else changed the role's password meanwhile */
-	FSM_OUTCOME_CANCELLED,		 /* called off */
-	FSM_OUTCOME_REQUEUED,		 /* a dead letter is taken up again */
-	FSM_OUTCOME_PERMANENT,		 /* will not go by itself */
-	FSM_OUTCOME_INTERNAL,		 /* a bug */
+	FSM_OUTCOME_TO_STORE,		 /* done as meant, and a store outside is next */
+	FSM_OUTCOME_GIVEN_UP,  /* the store outside keeps its version: the target goes back to it */
+	FSM_OUTCOME_UNSETTLED, /* nobody knows what became of what was sent, and no attempt is left */
+	FSM_OUTCOME_CANCELLED, /* called off */
+	FSM_OUTCOME_REQUEUED,  /* a dead letter is taken up again */
+	FSM_OUTCOME_PERMANENT, /* will not go by itself */
+	FSM_OUTCOME_INTERNAL,  /* a bug */
 	FSM_OUTCOME_COUNT
 } FsmOutcome;
 
@@ -56,9 +60,10 @@ typedef enum FsmStatus
 /* The password that the role accepts after a transition. */
 typedef enum FsmLive
 {
-	FSM_LIVE_FORMER, /* what it had before; in an emergency perhaps a value that was refused */
-	FSM_LIVE_NEW,	 /* what the rotation brought */
-	FSM_LIVE_OTHERS, /* what somebody else set meanwhile */
+	FSM_LIVE_FORMER,  /* what it had before; in an emergency perhaps a value that was refused */
+	FSM_LIVE_NEW,	  /* what the rotation brought */
+	FSM_LIVE_OTHERS,  /* what somebody else set meanwhile */
+	FSM_LIVE_UNKNOWN, /* the former or the new one: whoever goes on looks first */
 	FSM_LIVE_COUNT
 } FsmLive;
 

@@ -24,9 +24,9 @@ required_text(FunctionCallInfo fcinfo, int number, const char *what)
 }
 
 void
-require_secret(const char *name, Secret *secret, char *target)
+require_secret(const char *name, Secret *secret)
 {
-	if (!catalog_find_secret(name, secret, target))
+	if (!catalog_find_secret(name, secret))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("secret \"%s\" does not exist", name),
 				 errhint("rotor.secrets lists the secrets; rotor.manage() makes one.")));

@@ -19,7 +19,7 @@
 extern char *required_text(FunctionCallInfo fcinfo, int number, const char *what);
 
 /* Raises 42704 if there is no managed secret of that name. */
-extern void require_secret(const char *name, Secret *secret, char *target);
+extern void require_secret(const char *name, Secret *secret);
 
 /*
  * Raises 25006 on a standby and in a read-only transaction, 55000 where preloaded workers serve

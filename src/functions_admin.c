@@ -31,7 +31,7 @@ rotor_grant_access(PG_FUNCTION_ARGS)
 
 	actor_current(&actor);
 	require_writable("rotor.grant_access()");
-	require_secret(name, &secret, NULL);
+	require_secret(name, &secret);
 	access_require(&actor, &secret, PRIVILEGE_MANAGE, "grant_access");
 	/* Rights of another cluster's roles stand by oids that mean others here. */
 	rotation_require_usable(&secret);
@@ -60,7 +60,7 @@ rotor_revoke_access(PG_FUNCTION_ARGS)
 
 	actor_current(&actor);
 	require_writable("rotor.revoke_access()");
-	require_secret(name, &secret, NULL);
+	require_secret(name, &secret);
 	access_require(&actor, &secret, PRIVILEGE_MANAGE, "revoke_access");
 	rotation_require_usable(&secret);
 	access_enter(&scope);

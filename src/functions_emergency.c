@@ -11,6 +11,7 @@
 #include "compat.h"
 #include "funcapi.h"
 #include "functions.h"
+#include "glance.h"
 #include "pgstat.h"
 #include "report.h"
 #include "request.h"
@@ -40,36 +41,6 @@ optional_text(FunctionCallInfo fcinfo, int number, const char *what, char *out, 
 	if (out[0] == '\0')
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is empty", what),
 						errhint("Leave it out to mean every secret.")));
-}
-
-/*
- * A look at rotor's tables as the superuser, in a subtransaction that is undone, so that no lock stays
- * while the caller waits: DROP EXTENSION would wait for it, the workers for that, and we for them.
- */
-typedef struct Glance
-{
-	MemoryContext context;
-	ResourceOwner owner;
-	AccessScope scope;
-} Glance;
-
-static void
-glance_begin(Glance *glance)
-{
-	glance->context = CurrentMemoryContext;
-	glance->owner = CurrentResourceOwner;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(glance->context);
-	access_enter(&glance->scope);
-}
-
-static void
-glance_end(Glance *glance)
-{
-	access_leave(&glance->scope);
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(glance->context);
-	CurrentResourceOwner = glance->owner;
 }
 
 static void

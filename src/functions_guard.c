@@ -216,7 +216,7 @@ watch_anew(HeapTuple new, HeapTuple old, TupleDesc desc)
 		return;
 	values[0] = CStringGetTextDatum(text_field(old, desc, "name"));
 	count = catalog_execute("SELECT role_oid FROM rotor.secret WHERE policy = $1 AND "
-							"deleted_at IS NULL AND system_identifier = $2",
+							"deleted_at IS NULL AND system_identifier = $2 AND role_oid <> 0",
 							2, types, values, NULL);
 	for (uint64 i = 0; i < count; i++)
 		watch_role(

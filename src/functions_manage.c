@@ -17,6 +17,7 @@
 #include "reconcile.h"
 #include "schedule.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 ROTOR_FUNCTION(rotor_manage);
@@ -62,6 +63,39 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 						manage_detail(policy, secret->username));
 }
 
+/* What target and store need to know of it; only superusers say so. */
+static void
+change_options(const Secret *secret, const char *options, const Actor *actor)
+{
+	Oid types[] = {INT8OID, TEXTOID};
+	Datum values[] = {Int64GetDatum(secret->id), (Datum) 0};
+
+	if (options == NULL)
+		return;
+	access_require_superuser(actor, "manage");
+	values[1] = CStringGetTextDatum(options);
+	if (catalog_execute("UPDATE rotor.secret SET options = $2::jsonb WHERE id = $1 "
+						"AND options <> $2::jsonb",
+						2, types, values, NULL) > 0)
+		catalog_audit_event(actor, "options_changed", secret->name, options);
+}
+
+/* Argument number, a JSON object; NULL if it is null. 22023 if it is something else. */
+static char *
+optional_jsonb(FunctionCallInfo fcinfo, int number)
+{
+	Jsonb *value;
+
+	if (PG_ARGISNULL(number))
+		return NULL;
+	value = PG_GETARG_JSONB_P(number);
+	if (!JB_ROOT_IS_OBJECT(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
+				 errhint("Such as '{\"key\": \"app/database\"}'.")));
+	return JsonbToCString(NULL, &value->root, VARSIZE(value));
+}
+
 static void
 require_unmanaged(Oid role, const char *username)
 {
@@ -92,6 +126,78 @@ resolve_anew(Secret *secret, const char *username, const Actor *actor)
 	reconcile_bind(secret, role, actor);
 }
 
+/* A secret stays where it is; the defaults of store and target say nothing. */
+static void
+require_same_place(const Secret *secret, const char *store, const char *target)
+{
+	Oid types[] = {INT8OID, TEXTOID, TEXTOID};
+	Datum values[] = {Int64GetDatum(secret->id), CStringGetTextDatum(store),
+					  CStringGetTextDatum(target)};
+
+	manage_require_store_and_target(store, target);
+	if (catalog_execute("SELECT FROM rotor.secret WHERE id = $1 AND $2 IN (store, 'local') "
+						"AND $3 IN (target, 'self')",
+						3, types, values, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("secret \"%s\" has another store or target", secret->name),
+				 errdetail("Its values are there, and stay there."),
+				 errhint("Unmanage it first, then take the account under management anew.")));
+}
+
+/* An account at a target outside is for superusers to take: nobody here knows its rights there. */
+static void
+manage_account(const ManageOrder *order, const Actor *actor, Secret *secret)
+{
+	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID};
+	Datum values[] = {CStringGetTextDatum(order->target), CStringGetTextDatum(order->username),
+					  CStringGetTextDatum(order->options ? order->options : "{}"),
+					  Int64GetDatum((int64) GetSystemIdentifier())};
+	bool null;
+	Datum other = catalog_datum(
+		"SELECT name FROM rotor.secret WHERE target = $1 AND username = $2 AND role_oid = 0 "
+		"AND coalesce(options ->> 'host', '') = coalesce($3::jsonb ->> 'host', '') "
+		"AND system_identifier = $4 AND deleted_at IS NULL",
+		4, types, values, &null);
+
+	if (!null)
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+						errmsg("account \"%s\" of target \"%s\" is managed already",
+							   order->username, order->target),
+						errdetail("Its secret is \"%s\".", TextDatumGetCString(other)),
+						errhint("An account has one secret.")));
+	manage_secret(order, actor, secret);
+}
+
+/* A new secret: a role of this cluster, or an account outside. */
+static void
+manage_new(ManageOrder *order, const Actor *actor, Secret *secret, AccessScope *scope)
+{
+	if (strcmp(order->target, "self") != 0)
+	{
+		access_require_superuser(actor, "manage");
+		access_enter(scope);
+		manage_account(order, actor, secret);
+		return;
+	}
+	order->role = get_role_oid(order->username, true);
+	if (!OidIsValid(order->role))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("role \"%s\" does not exist", order->username),
+						errhint("Create it, or name the secret's role in username.")));
+	access_require_role(actor, order->role, order->username, "manage");
+	if (strcmp(order->store, "local") != 0)
+		access_require_superuser(actor, "manage");
+	if (IsReservedName(order->username))
+		ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME),
+						errmsg("role \"%s\" is a predefined role", order->username),
+						errdetail("Its password cannot be changed."),
+						errhint("Name a role that logs in.")));
+	require_unmanaged(order->role, order->username);
+	access_enter(scope);
+	manage_secret(order, actor, secret);
+}
+
 Datum
 rotor_manage(PG_FUNCTION_ARGS)
 {
@@ -100,51 +206,43 @@ rotor_manage(PG_FUNCTION_ARGS)
 	char *policy = required_text(fcinfo, 2, "policy");
 	char *store = required_text(fcinfo, 3, "store");
 	char *target = required_text(fcinfo, 4, "target");
+	ManageOrder order = {.name = name,
+						 .username = username,
+						 .policy = policy,
+						 .store = store,
+						 .target = target,
+						 .options = optional_jsonb(fcinfo, 5)};
 	Actor actor;
 	AccessScope scope;
 	Secret secret;
-	Oid role;
 	Datum row;
 
 	actor_current(&actor);
 	require_writable("rotor.manage()");
-	if (catalog_find_secret(name, &secret, NULL) &&
-		secret.system_identifier != GetSystemIdentifier())
+	if (catalog_find_secret(name, &secret) && secret.system_identifier != GetSystemIdentifier())
 	{
 		access_require(&actor, &secret, PRIVILEGE_MANAGE, "manage");
 		access_enter(&scope);
 		resolve_anew(&secret, PG_ARGISNULL(1) ? secret.username : username, &actor);
 		change_policy(&secret, policy, &actor);
 	}
-	else if (catalog_find_secret(name, &secret, NULL))
+	else if (catalog_find_secret(name, &secret))
 	{
 		access_require(&actor, &secret, PRIVILEGE_MANAGE, "manage");
-		if (!PG_ARGISNULL(1) && get_role_oid(username, true) != secret.role)
+		if (!PG_ARGISNULL(1) &&
+			(secret.outside_target ? strcmp(username, secret.username) != 0
+								   : get_role_oid(username, true) != secret.role))
 			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 							errmsg("secret \"%s\" already exists for another role", name),
 							errdetail("Its role is \"%s\".", secret.username),
 							errhint("Choose another name, or unmanage it first.")));
 		access_enter(&scope);
-		manage_require_store_and_target(store, target);
+		require_same_place(&secret, store, target);
 		change_policy(&secret, policy, &actor);
+		change_options(&secret, order.options, &actor);
 	}
 	else
-	{
-		role = get_role_oid(username, true);
-		if (!OidIsValid(role))
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-							errmsg("role \"%s\" does not exist", username),
-							errhint("Create it, or name the secret's role in username.")));
-		access_require_role(&actor, role, username, "manage");
-		if (IsReservedName(username))
-			ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME),
-							errmsg("role \"%s\" is a predefined role", username),
-							errdetail("Its password cannot be changed."),
-							errhint("Name a role that logs in.")));
-		require_unmanaged(role, username);
-		access_enter(&scope);
-		manage_role(name, role, policy, store, target, &actor, &secret);
-	}
+		manage_new(&order, &actor, &secret, &scope);
 	row = secret_datum(secret.id);
 	access_leave(&scope);
 	PG_RETURN_DATUM(row);
@@ -157,7 +255,7 @@ enter_managed(FunctionCallInfo fcinfo, const char *event, Actor *actor, Secret *
 {
 	actor_current(actor);
 	require_writable(psprintf("rotor.%s()", event));
-	require_secret(text_to_cstring(PG_GETARG_TEXT_PP(0)), secret, NULL);
+	require_secret(text_to_cstring(PG_GETARG_TEXT_PP(0)), secret);
 	access_require(actor, secret, PRIVILEGE_MANAGE, event);
 	access_enter(scope);
 }
@@ -222,6 +320,8 @@ require_restorable(const Secret *secret)
 
 	if (secret->system_identifier != GetSystemIdentifier())
 		return;
+	if (secret->outside_target)
+		return;
 	if (GetUserNameFromId(secret->role, true) == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("the role of secret \"%s\" does not exist any more", secret->name),
@@ -245,7 +345,7 @@ rotor_restore(PG_FUNCTION_ARGS)
 
 	actor_current(&actor);
 	require_writable("rotor.restore()");
-	if (catalog_find_secret(name, &secret, NULL))
+	if (catalog_find_secret(name, &secret))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("secret \"%s\" is managed", name),
 						errhint("There is nothing to restore.")));
 	access_enter(&scope);

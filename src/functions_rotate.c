@@ -9,9 +9,12 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "catalog_read.h"
+#include "clock.h"
 #include "compat.h"
+#include "executor/spi.h"
 #include "funcapi.h"
 #include "functions.h"
+#include "glance.h"
 #include "manage.h"
 #include "policy.h"
 #include "report.h"
@@ -20,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 ROTOR_FUNCTION(rotor_rotate);
 ROTOR_FUNCTION(rotor_run_due);
@@ -88,7 +92,7 @@ static void
 resolve(const char *name, const Actor *actor, const char *event, bool may_enrol, bool committed,
 		Secret *secret, RotationOrder *order)
 {
-	bool found = catalog_find_secret(name, secret, NULL);
+	bool found = catalog_find_secret(name, secret);
 	Oid role = found || !may_enrol ? InvalidOid : get_role_oid(name, true);
 
 	if (!found && !OidIsValid(role))
@@ -113,7 +117,8 @@ resolve(const char *name, const Actor *actor, const char *event, bool may_enrol,
 		rotation_require_usable(secret);
 		if (committed && secret->uncommitted)
 			commit_first(psprintf("secret \"%s\"", name));
-		require_fit_role(secret->role, secret->username, false, committed);
+		if (!secret->outside_target)
+			require_fit_role(secret->role, secret->username, false, committed);
 		order->secret_id = secret->id;
 		order->role = secret->role;
 		return;
@@ -152,7 +157,8 @@ require_fit_policy(const Secret *secret, Oid role)
 static char *
 where_it_stands(const RotationAnswer *answer)
 {
-	const char *role = answer->step == FSM_STEP_CREATE || answer->step == FSM_STEP_SET
+	const char *role = answer->step == FSM_STEP_CREATE || answer->step == FSM_STEP_PUBLISH ||
+							   answer->step == FSM_STEP_SET
 						   ? "the role was not changed"
 						   : "the new password is in effect";
 
@@ -201,6 +207,89 @@ raise_unless_good(const RotationAnswer *answer)
 	report_failure(&failure, answer->started ? &answer->rotation : NULL);
 }
 
+/* --- what a worker outside does --- */
+
+/* Pauses between looks: short at first, for most rotations are. */
+#define FIRST_LOOKS		50
+#define FIRST_LOOK_MS	2
+#define LATER_LOOK_MS	50
+#define UNCLAIMED_LOOKS 100 /* after which the caller is told that nobody takes it */
+
+/* Reads how the rotation stands; false as long as its caller is to wait. */
+static bool
+look(const pg_uuid_t *id, RotationAnswer *answer, bool *claimed)
+{
+	Oid types[] = {UUIDOID, TIMESTAMPTZOID};
+	Datum values[] = {UUIDPGetDatum(id), TimestampTzGetDatum(clock_now())};
+	HeapTuple tuple;
+	TupleDesc desc;
+	char *code;
+	char *message;
+	bool immediate;
+	bool null;
+	Glance glance;
+
+	glance_begin(&glance);
+	if (catalog_execute("SELECT r.step, r.status, r.outside, r.attempt, p.max_attempts, "
+						"coalesce(extract(epoch FROM r.next_attempt_at - $2) * 1000, 0)::bigint, "
+						"r.strategy = 'immediate', r.lease IS NOT NULL OR r.attempt > 0, "
+						"r.error_code, r.error_message FROM rotor.rotation r "
+						"JOIN rotor.secret s ON s.id = r.secret_id "
+						"JOIN rotor.policy p ON p.name = s.policy WHERE r.id = $1",
+						2, types, values, NULL) != 1)
+		elog(ERROR, "the rotation is gone");
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	answer->step = fsm_step_of(SPI_getvalue(tuple, desc, 1));
+	answer->status = fsm_status_of(SPI_getvalue(tuple, desc, 2));
+	answer->outside = DatumGetBool(SPI_getbinval(tuple, desc, 3, &null));
+	answer->attempt = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &null));
+	answer->max_attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 5, &null));
+	answer->delay_ms = Max(DatumGetInt64(SPI_getbinval(tuple, desc, 6, &null)), 0);
+	immediate = DatumGetBool(SPI_getbinval(tuple, desc, 7, &null));
+	*claimed |= DatumGetBool(SPI_getbinval(tuple, desc, 8, &null));
+	code = SPI_getvalue(tuple, desc, 9);
+	message = SPI_getvalue(tuple, desc, 10);
+	memset(&answer->failure, 0, sizeof(answer->failure));
+	if (code != NULL && message != NULL && answer->status != FSM_STATUS_SUCCESS)
+		failure_set(&answer->failure, MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]),
+					message, NULL, NULL);
+	glance_end(&glance);
+	return fsm_is_over(answer->status) || (answer->attempt > 0 && answer->delay_ms > 0) ||
+		   (answer->step == FSM_STEP_TEST && immediate);
+}
+
+/* Waits until the rotation has ended, or failed for now, as if it were done here. */
+static void
+wait_for_worker(const RotationOrder *order, RotationAnswer *answer)
+{
+	MemoryContext looks =
+		AllocSetContextCreate(CurrentMemoryContext, "rotor wait", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(looks);
+	RotationOrder due = {.actor = order->actor};
+	bool claimed = false;
+
+	for (int i = 0; !look(&answer->rotation, answer, &claimed); i++)
+	{
+		if (i == UNCLAIMED_LOOKS && !claimed)
+			ereport(NOTICE,
+					(errmsg("no worker has taken the rotation yet"),
+					 errdetail("Step %s is for rotor worker, outside the server.",
+							   fsm_step_name(answer->step)),
+					 errhint("Start one, or pass wait => false: it begins when there is one.")));
+		if (!answer->outside && !request_is_preloaded())
+			request_submit(REQUEST_RUN_DUE, &due, NULL, palloc(sizeof(Request)));
+		else
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 i < FIRST_LOOKS ? FIRST_LOOK_MS : LATER_LOOK_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(looks);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(looks);
+}
+
 static Datum
 submit_and_return(const RotationOrder *order)
 {
@@ -216,6 +305,8 @@ submit_and_return(const RotationOrder *order)
 						 errdetail("Its own strategy and reason apply.")));
 	if (!result->answer.started)
 		report_failure(&result->answer.failure, NULL);
+	if (result->answer.outside)
+		wait_for_worker(order, &result->answer);
 	raise_unless_good(&result->answer);
 	access_enter(&scope);
 	row = rotation_datum(&result->answer.rotation);
@@ -276,7 +367,7 @@ rotor_rotate(PG_FUNCTION_ARGS)
 	}
 	if (order.secret_id == 0)
 	{
-		manage_role(name, order.role, "default", "local", "self", &order.actor, &secret);
+		manage_role(name, order.role, "default", &order.actor, &secret);
 		order.secret_id = secret.id;
 	}
 	(void) catalog_load_secret(order.secret_id, &secret, &policy, CurrentMemoryContext);

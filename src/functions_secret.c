@@ -30,7 +30,7 @@ ROTOR_FUNCTION(rotor_describe);
 typedef struct Reading
 {
 	Secret secret;
-	char username[NAMEDATALEN];
+	char username[USERNAME_SIZE];
 	pg_uuid_t version;
 	TargetAddress address;
 } Reading;
@@ -57,19 +57,35 @@ require_stage(const char *stage)
 						errhint("Stages are current, previous and pending.")));
 }
 
+/* 0: none */
+static int
+usual_port(const char *type)
+{
+	return strcmp(type, "self") == 0		 ? PostPortNumber
+		   : strcmp(type, "postgresql") == 0 ? 5432
+		   : strcmp(type, "mysql") == 0		 ? 3306
+											 : 0;
+}
+
+/* What the AWS secret's key "engine" says. */
+static const char *
+engine_of(const char *type)
+{
+	return strcmp(type, "self") == 0 || strcmp(type, "postgresql") == 0 ? "postgres" : type;
+}
+
 /* Checks rights, then opens the value into *value, which the caller wipes, and fills *reading. */
 static void
 read_secret(const char *name, const char *stage, const char *event, Reading *reading,
 			SecretBuf *value)
 {
-	char target[SECRET_NAME_SIZE];
 	SealedValue sealed;
 	Actor actor;
 	char *username;
 
 	actor_current(&actor);
 	require_stage(stage);
-	require_secret(name, &reading->secret, target);
+	require_secret(name, &reading->secret);
 	access_require(&actor, &reading->secret, PRIVILEGE_READ, event);
 	if (!catalog_find_version(reading->secret.id, stage, &reading->version, &sealed))
 		ereport(ERROR,
@@ -77,17 +93,18 @@ read_secret(const char *name, const char *stage, const char *event, Reading *rea
 				 errmsg("secret \"%s\" has no %s version", name, stage),
 				 errhint(strcmp(stage, "current") == 0 ? "rotor.rotate() makes the first one."
 													   : "rotor.describe() shows which it has.")));
-	username = reading->secret.system_identifier == GetSystemIdentifier()
+	username = OidIsValid(reading->secret.role) &&
+					   reading->secret.system_identifier == GetSystemIdentifier()
 				   ? GetUserNameFromId(reading->secret.role, true)
 				   : NULL;
 	strlcpy(reading->username, username ? username : reading->secret.username,
 			sizeof(reading->username));
-	(void) catalog_find_target(target, &reading->address);
-	if (reading->address.host[0] == '\0')
+	(void) catalog_find_target(reading->secret.target, &reading->address);
+	if (reading->address.host[0] == '\0' && !reading->secret.outside_target)
 		own_address(reading->address.host, sizeof(reading->address.host));
 	if (reading->address.port == 0)
-		reading->address.port = PostPortNumber;
-	if (reading->address.dbname[0] == '\0')
+		reading->address.port = usual_port(reading->address.type);
+	if (reading->address.dbname[0] == '\0' && !reading->secret.outside_target)
 		strlcpy(reading->address.dbname, get_database_name(MyDatabaseId),
 				sizeof(reading->address.dbname));
 	sealing_open(reading->secret.id, &reading->version, &sealed, value);
@@ -132,7 +149,7 @@ secret_jsonb(const Reading *reading, const char *stage, const SecretBuf *value)
 		{.key = json_text("host"), .value = json_text(reading->address.host)},
 		{.key = json_text("port"), .value = json_number(reading->address.port)},
 		{.key = json_text("dbname"), .value = json_text(reading->address.dbname)},
-		{.key = json_text("engine"), .value = json_text("postgres")},
+		{.key = json_text("engine"), .value = json_text(engine_of(reading->address.type))},
 		{.key = json_text("stages"), .value = stages},
 		{.key = json_text("password"), .value = json_string(value->data, value->len)},
 		{.key = json_text("username"), .value = json_text(reading->username)},
@@ -238,7 +255,7 @@ rotor_describe(PG_FUNCTION_ARGS)
 	bool null;
 
 	actor_current(&actor);
-	require_secret(text_to_cstring(PG_GETARG_TEXT_PP(0)), &secret, NULL);
+	require_secret(text_to_cstring(PG_GETARG_TEXT_PP(0)), &secret);
 	/* It shows no value: who may rotate may see what came of it. */
 	if (!access_may(&actor, &secret, PRIVILEGE_ROTATE))
 		access_require(&actor, &secret, PRIVILEGE_READ, "describe");

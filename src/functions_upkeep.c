@@ -115,7 +115,7 @@ rotor_reconcile(PG_FUNCTION_ARGS)
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	char *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	int64 counts[RECONCILE_FINDING_COUNT] = {0};
-	char role[NAMEDATALEN];
+	char role[USERNAME_SIZE];
 	ReconcileFinding finding;
 	Actor actor;
 	AccessScope scope;
@@ -127,7 +127,7 @@ rotor_reconcile(PG_FUNCTION_ARGS)
 		access_require_superuser(&actor, "reconcile");
 	else
 	{
-		require_secret(name, &secret, NULL);
+		require_secret(name, &secret);
 		access_require(&actor, &secret, PRIVILEGE_MANAGE, "reconcile");
 	}
 	InitMaterializedSRF(fcinfo, 0);

@@ -26,6 +26,7 @@ int rotor_audit_reads;
 int rotor_audit_retention;
 int rotor_maintenance_interval;
 int rotor_max_concurrent_logins;
+int rotor_lease_duration;
 int rotor_recovery_window;
 int rotor_max_watched_roles;
 bool rotor_allow_outside_change;
@@ -100,6 +101,10 @@ guc_define(void)
 							   "the data directory.",
 							   &rotor_key_file, "rotor.key", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL,
 							   NULL, NULL);
+	DefineCustomIntVariable(
+		"rotor.lease_duration", "How long a worker outside has a step.",
+		"Another worker takes over what is neither reported nor renewed by then.",
+		&rotor_lease_duration, 60, 5, SECS_PER_HOUR, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("rotor.lock_timeout", "Longest wait of the worker for a lock.",
 							"A role or row locked for longer makes the attempt fail.",
 							&rotor_lock_timeout, 5000, 10, 600000, PGC_SIGHUP, GUC_UNIT_MS, NULL,

@@ -18,6 +18,7 @@ extern int rotor_audit_reads;		   /* AUDIT_READS_* */
 extern int rotor_audit_retention;	   /* s; 0: for ever */
 extern int rotor_maintenance_interval; /* s; 0: never */
 extern int rotor_max_concurrent_logins;
+extern int rotor_lease_duration;  /* s */
 extern int rotor_recovery_window; /* s */
 extern int rotor_catch_up_rate;	  /* a minute; 0: no limit */
 extern int rotor_max_watched_roles;

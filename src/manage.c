@@ -35,15 +35,17 @@ void
 manage_require_store_and_target(const char *store, const char *target)
 {
 	TargetAddress address;
+	Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(store)};
 
-	if (strcmp(store, "local") != 0)
+	if (catalog_execute("SELECT FROM rotor.store WHERE name = $1", 1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("store \"%s\" does not exist", store),
-				 errhint("The only store so far is local.")));
-	if (strcmp(target, "self") != 0 || !catalog_find_target(target, &address))
+				 errhint("rotor.store lists the stores; a superuser can insert one.")));
+	if (!catalog_find_target(target, &address))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("target \"%s\" does not exist", target),
-				 errhint("The only target so far is self, this cluster.")));
+				 errhint("rotor.target lists the targets; a superuser can insert one.")));
 }
 
 char *
@@ -72,7 +74,7 @@ manage_watch(int64 id)
 	if (!watch_is_on() ||
 		catalog_execute("SELECT s.role_oid, CASE WHEN s.deleted_at IS NULL THEN p.outside_change "
 						"END FROM rotor.secret s JOIN rotor.policy p ON p.name = s.policy "
-						"WHERE s.id = $1 AND s.system_identifier = $2",
+						"WHERE s.id = $1 AND s.system_identifier = $2 AND s.role_oid <> 0",
 						2, types, values, NULL) != 1)
 		return;
 	tuple = SPI_tuptable->vals[0];
@@ -81,30 +83,55 @@ manage_watch(int64 id)
 			   mode ? watch_mode_of(mode) : WATCH_NONE);
 }
 
-void
-manage_role(const char *name, Oid role, const char *policy, const char *store, const char *target,
-			const Actor *actor, Secret *secret)
+static void
+require_length(const char *what, const char *text)
 {
-	int characters = pg_mbstrlen(name);
+	int characters = pg_mbstrlen(text);
+
+	if (characters < 1 || characters > 128)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a %s has 1 to 128 characters, this one has %d", what, characters)));
+}
+
+void
+manage_secret(const ManageOrder *order, const Actor *actor, Secret *secret)
+{
 	Secret made = {0};
 	Policy plan;
 
-	if (characters < 1 || characters > 128)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a secret's name has 1 to 128 characters, this one has %d", characters)));
-	manage_load_policy(policy, &plan);
-	manage_require_store_and_target(store, target);
-	strlcpy(made.name, name, sizeof(made.name));
-	strlcpy(made.username, GetUserNameFromId(role, false), sizeof(made.username));
-	strlcpy(made.policy, policy, sizeof(made.policy));
-	made.role = role;
+	require_length("secret's name", order->name);
+	manage_load_policy(order->policy, &plan);
+	manage_require_store_and_target(order->store, order->target);
+	strlcpy(made.name, order->name, sizeof(made.name));
+	if (OidIsValid(order->role))
+		strlcpy(made.username, GetUserNameFromId(order->role, false), sizeof(made.username));
+	else
+	{
+		require_length("username", order->username);
+		strlcpy(made.username, order->username, sizeof(made.username));
+	}
+	strlcpy(made.policy, order->policy, sizeof(made.policy));
+	strlcpy(made.target, order->target, sizeof(made.target));
+	made.role = order->role;
+	made.outside_target = !OidIsValid(order->role);
+	made.outside_store = strcmp(order->store, "local") != 0;
 	made.system_identifier = GetSystemIdentifier();
-	catalog_insert_secret(&made, store, target, actor, schedule_next(&plan, clock_now()));
-	manage_watch(made.id);
+	catalog_insert_secret(&made, order->store, order->options, actor,
+						  schedule_next(&plan, clock_now()));
+	if (OidIsValid(order->role))
+		manage_watch(made.id);
 	catalog_audit_event(actor, "managed", made.name, manage_detail(made.policy, made.username));
 	/* Last: name and policy may be parts of *secret. */
 	*secret = made;
+}
+
+void
+manage_role(const char *name, Oid role, const char *policy, const Actor *actor, Secret *secret)
+{
+	ManageOrder order = {
+		.name = name, .role = role, .policy = policy, .store = "local", .target = "self"};
+
+	manage_secret(&order, actor, secret);
 }
 
 /* Secrets that are planned anew in one statement. */

@@ -8,12 +8,27 @@
 #include "audit.h"
 #include "types.h"
 
+/* What is to be taken under management. */
+typedef struct ManageOrder
+{
+	const char *name;
+	Oid role;			  /* InvalidOid: an account at a target outside */
+	const char *username; /* that account; NULL: the role's name */
+	const char *policy;
+	const char *store;
+	const char *target;
+	const char *options; /* JSON text; NULL: none */
+} ManageOrder;
+
 /*
  * Inserts the secret and its audit row, fills *secret. The caller checked rights and names. 42704
  * for an unknown policy, store or target, 22023 for a name of a wrong length.
  */
-extern void manage_role(const char *name, Oid role, const char *policy, const char *store,
-						const char *target, const Actor *actor, Secret *secret);
+extern void manage_secret(const ManageOrder *order, const Actor *actor, Secret *secret);
+
+/* The same for a role of this cluster with nothing outside. */
+extern void
+manage_role(const char *name, Oid role, const char *policy, const Actor *actor, Secret *secret);
 
 /* Raises 42704 if there is no such store or target. */
 extern void manage_require_store_and_target(const char *store, const char *target);

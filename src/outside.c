@@ -67,7 +67,7 @@ see_to(void *arg)
 	const WatchEvent *event = arg;
 	AuditRow audit = rows[event->kind];
 	Secret secret;
-	char role[NAMEDATALEN];
+	char role[USERNAME_SIZE];
 
 	/*
 	 * It was told in the midst of a commit: whoever changed the role before all others have heard
@@ -156,7 +156,8 @@ compare_some(void *unused)
 
 		if (!item->ours)
 			continue;
-		watch_found(item->role_oid, item->outside_change);
+		if (OidIsValid(item->role_oid))
+			watch_found(item->role_oid, item->outside_change);
 		if (!item->is_settled)
 			item->finding = reconcile_secret(item->id, &reconciler, item->role);
 		comparison.changed |= item->finding == RECONCILE_RELABELLED ||

@@ -29,6 +29,10 @@ static const struct
 	[RECONCILE_OK] = {"ok", NULL},
 	[RECONCILE_BOUND] = {"bound", NULL},
 	[RECONCILE_RENAMED] = {"renamed", NULL},
+	[RECONCILE_OUTSIDE] = {"outside", NULL},
+	[RECONCILE_OUTSIDE_UNBOUND] = {"outside_unbound",
+								   "It may be the other cluster's to rotate; rotor.manage() binds "
+								   "it to this one."},
 	[RECONCILE_ROTATING] = {"rotating", "Look again when it is over."},
 	[RECONCILE_NO_VALUE] = {"no_value",
 							"rotor.rotate() gives the role a password that rotor knows."},
@@ -141,7 +145,8 @@ reconcile_bind(Secret *secret, Oid role, const Actor *actor)
 	if (!foreign)
 		watch_role(secret->role, WATCH_NONE);
 	secret->role = role;
-	strlcpy(secret->username, GetUserNameFromId(role, false), sizeof(secret->username));
+	if (OidIsValid(role))
+		strlcpy(secret->username, GetUserNameFromId(role, false), sizeof(secret->username));
 	secret->system_identifier = GetSystemIdentifier();
 	bind_role(secret->id, secret->role, secret->username);
 	manage_watch(secret->id);
@@ -208,7 +213,7 @@ reconcile_unmanaged(void)
 
 	(void) catalog_execute(
 		"SELECT s.id, s.username FROM rotor.secret s WHERE s.deleted_at IS NOT NULL "
-		"AND s.system_identifier <> $1 FOR UPDATE",
+		"AND s.system_identifier <> $1 AND s.role_oid <> 0 FOR UPDATE",
 		1, types, values, NULL);
 	found = SPI_tuptable;
 	for (uint64 i = 0; i < found->numvals; i++)
@@ -226,12 +231,12 @@ reconcile_unmanaged(void)
  * What the role's verifier says: no PBKDF2, a fingerprint is enough. Of a secret s, its current
  * version v and its role a, each of the latter NULL if there is none.
  */
-#define FINDING                                                                 \
-	"CASE WHEN a.oid IS NULL THEN 'role_missing' "                              \
-	"WHEN EXISTS (SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND "   \
-	"r.status IN ('pending', 'in_progress', 'verifying')) THEN 'rotating' "     \
-	"WHEN v.id IS NULL THEN 'no_value' "                                        \
-	"WHEN v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8')) THEN 'ok' " \
+#define FINDING                                                                       \
+	"CASE WHEN s.role_oid = 0 THEN 'outside' WHEN a.oid IS NULL THEN 'role_missing' " \
+	"WHEN EXISTS (SELECT FROM rotor.rotation r WHERE r.secret_id = s.id AND "         \
+	"r.status IN ('pending', 'in_progress', 'verifying')) THEN 'rotating' "           \
+	"WHEN v.id IS NULL THEN 'no_value' "                                              \
+	"WHEN v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8')) THEN 'ok' "       \
 	"ELSE 'changed_elsewhere' END"
 
 static ReconcileFinding
@@ -384,7 +389,10 @@ reconcile(int64 id, const Actor *actor, char *role)
 
 	if (!catalog_load_secret(id, &secret, &policy, CurrentMemoryContext))
 		elog(ERROR, "the secret is gone");
-	strlcpy(role, secret.username, NAMEDATALEN);
+	strlcpy(role, secret.username, USERNAME_SIZE);
+	if (secret.outside_target)
+		return secret.system_identifier == GetSystemIdentifier() ? RECONCILE_OUTSIDE
+																 : RECONCILE_OUTSIDE_UNBOUND;
 	if (secret.system_identifier != GetSystemIdentifier() ||
 		GetUserNameFromId(secret.role, true) == NULL)
 	{
@@ -397,7 +405,7 @@ reconcile(int64 id, const Actor *actor, char *role)
 	}
 	else if (reconcile_names(id, actor) > 0)
 	{
-		strlcpy(role, GetUserNameFromId(secret.role, false), NAMEDATALEN);
+		strlcpy(role, GetUserNameFromId(secret.role, false), USERNAME_SIZE);
 		good = RECONCILE_RENAMED;
 	}
 	finding = look_at_verifier(&secret, actor);

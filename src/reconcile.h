@@ -13,10 +13,12 @@
 
 typedef enum ReconcileFinding
 {
-	RECONCILE_OK,				 /* the role has the verifier that rotor gave it */
-	RECONCILE_BOUND,			 /* of another cluster, or of a role that is gone: now of the role
+	RECONCILE_OK,	   /* the role has the verifier that rotor gave it */
+	RECONCILE_BOUND,   /* of another cluster, or of a role that is gone: now of the role
 								  * of its name here */
-	RECONCILE_RENAMED,			 /* the role has another name by now, which rotor has learned */
+	RECONCILE_RENAMED, /* the role has another name by now, which rotor has learned */
+	RECONCILE_OUTSIDE, /* its target is outside: nothing to compare here */
+	RECONCILE_OUTSIDE_UNBOUND, /* the same, of another cluster: whether it is ours to rotate is said by manage() */
 	RECONCILE_ROTATING,			 /* a rotation is active: it decides */
 	RECONCILE_NO_VALUE,			 /* rotor holds no current value */
 	RECONCILE_RELABELLED,		 /* the role had another version's verifier: that is current now */
@@ -36,7 +38,7 @@ typedef struct ReconcileItem
 {
 	int64 id;
 	char secret[SECRET_NAME_SIZE];
-	char role[NAMEDATALEN];
+	char role[USERNAME_SIZE];
 	Oid role_oid;
 	WatchMode outside_change; /* of its policy */
 	bool ours;				  /* of this cluster */
@@ -48,7 +50,7 @@ typedef struct ReconcileItem
  * Looks at one secret: binds it if it is another cluster's or if its role is gone, and actor may
  * set the password of the role of its name; learns a new name; moves the labels to the version whose
  * verifier the role has; notes a password that somebody else set, and has the schedule rotate it
- * if the policy says so. role (NAMEDATALEN) is the role's name.
+ * if the policy says so. role (USERNAME_SIZE) is the role's name.
  */
 extern ReconcileFinding reconcile_secret(int64 id, const Actor *actor, char *role);
 

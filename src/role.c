@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
 #include "commands/user.h"
 #include "compat.h"
 #include "libpq/crypt.h"
@@ -44,6 +45,33 @@ role_unlock(Oid role)
 	LOCKTAG tag;
 
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, AuthIdRelationId, role, 0);
+	LockRelease(&tag, ROLE_LOCK_MODE, true);
+}
+
+/* No other lock is on an object of pg_class with a part of that number: tables are locked otherwise. */
+#define SECRET_LOCK_PART 1
+
+static void
+secret_tag(LOCKTAG *tag, int64 secret_id)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, RelationRelationId, (Oid) secret_id, SECRET_LOCK_PART);
+}
+
+bool
+secret_lock(int64 secret_id, bool wait)
+{
+	LOCKTAG tag;
+
+	secret_tag(&tag, secret_id);
+	return LockAcquire(&tag, ROLE_LOCK_MODE, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+secret_unlock(int64 secret_id)
+{
+	LOCKTAG tag;
+
+	secret_tag(&tag, secret_id);
 	LockRelease(&tag, ROLE_LOCK_MODE, true);
 }
 

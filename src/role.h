@@ -18,6 +18,10 @@
 extern bool role_lock(Oid role, bool wait);
 extern void role_unlock(Oid role);
 
+/* The same for a secret whose account is not a role of this cluster. */
+extern bool secret_lock(int64 secret_id, bool wait);
+extern void secret_unlock(int64 secret_id);
+
 /*
  * Gives up every role lock of this process, which is ending: the server itself forgets those of a
  * process that dies outside of a transaction.

@@ -56,11 +56,19 @@ do_work(void *arg)
 	work->work(work->job, work->arg);
 }
 
+/* A role is locked for all databases; an account at a target outside by its secret. */
+static bool
+lock_subject(const RotationOrder *order, bool wait)
+{
+	return OidIsValid(order->role) ? role_lock(order->role, wait)
+								   : secret_lock(order->secret_id, wait);
+}
+
 void
 job_lock_again(Job *job)
 {
 	if (job->locked)
-		job->locked = role_lock(job->order->role, false);
+		job->locked = lock_subject(job->order, false);
 }
 
 bool
@@ -130,14 +138,14 @@ ms_since(instr_time start)
 static bool
 lock_role_for(Job *job)
 {
-	if (role_lock(job->order->role, false))
+	if (lock_subject(job->order, false))
 		return true;
 	if (job->order->scheduled || job->order->in_emergency)
 		return false;
 	if (catalog_role_is_being_rotated(job->order->role))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
 						errhint("Wait until it has ended; rotor.rotations shows it.")));
-	return role_lock(job->order->role, true);
+	return lock_subject(job->order, true);
 }
 
 void
@@ -185,6 +193,7 @@ prepare_enrolment(Job *job)
 	strlcpy(job->secret.name, role.name, sizeof(job->secret.name));
 	strlcpy(job->secret.username, role.name, sizeof(job->secret.username));
 	strlcpy(job->secret.policy, job->policy.name, sizeof(job->secret.policy));
+	strlcpy(job->secret.target, "self", sizeof(job->secret.target));
 	job->secret.role = role.oid;
 	job->secret.system_identifier = GetSystemIdentifier();
 }
@@ -235,7 +244,8 @@ recall_failure(Job *job)
 static bool
 takes_part(Job *job)
 {
-	if (job->exists && job->row.step != FSM_STEP_CREATE && job->row.step != FSM_STEP_SET)
+	if (job->exists &&
+		(job->row.outside || (job->row.step != FSM_STEP_CREATE && job->row.step != FSM_STEP_SET)))
 		return false;
 	if (!catalog_take_from_emergency(&job->order->emergency, job->secret.id))
 		return false;
@@ -251,13 +261,58 @@ takes_part(Job *job)
 	return true;
 }
 
+/*
+ * Loads the rotation that is open. If it is with a worker outside, it goes on there: false. If nobody
+ * knows what the last one left outside, that is found out before anything else is begun.
+ */
+static bool
+find_open_rotation(Job *job)
+{
+	const RotationOrder *order = job->order;
+	pg_uuid_t id;
+
+	if (catalog_active_rotation(job->secret.id, &id))
+	{
+		if (order->rollback)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+							errhint("Cancel it, or let it end.")));
+		job->exists = catalog_load_rotation(&id, &job->row, job->context);
+		recall_failure(job);
+		if (!job->row.outside || order->in_emergency)
+			return true;
+		if (order->scheduled)
+			return false;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+				 errdetail("Its next step, %s, is for rotor worker.", fsm_step_name(job->row.step)),
+				 errhint("Wait until it has ended; rotor.rotations shows it.")));
+	}
+	if ((job->secret.outside_target || job->secret.outside_store) &&
+		catalog_unsettled_rotation(job->secret.id, &id))
+	{
+		job->exists = catalog_load_rotation(&id, &job->row, job->context);
+		job->unsettled = true;
+	}
+	return true;
+}
+
+/* A dead letter that must be settled first is taken up again. */
+static void
+take_up_unsettled(Job *job)
+{
+	if (!job->unsettled)
+		return;
+	failure_set(&job->failure, 0, "what became of it outside is found out first", NULL, NULL);
+	job_advance(job, FSM_OUTCOME_REQUEUED, -1);
+	job_save(job);
+}
+
 /* Locks the role and finds out where to begin. */
 static void
 prepare(Job *job, void *arg)
 {
 	const RotationOrder *order = job->order;
 	int64 secret_id = order->secret_id;
-	pg_uuid_t active;
 	pg_uuid_t previous;
 	SealedValue value;
 	Secret found;
@@ -278,19 +333,14 @@ prepare(Job *job, void *arg)
 		if (!catalog_load_secret(secret_id, &job->secret, &job->policy, job->context))
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the secret does not exist"),
 							errhint("Commit first.")));
-		if (catalog_active_rotation(secret_id, &active))
-		{
-			if (order->rollback)
-				ereport(ERROR,
-						(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
-						 errhint("Cancel it, or let it end.")));
-			job->exists = catalog_load_rotation(&active, &job->row, job->context);
-			recall_failure(job);
-		}
+		if (!find_open_rotation(job))
+			return;
 		rotation_require_usable(&job->secret);
 	}
-	if (order->in_emergency ? !takes_part(job)
-							: order->scheduled && !(job->exists ? job->row.due : job->secret.due))
+	if (order->in_emergency
+			? !takes_part(job)
+			: order->scheduled &&
+				  !(job->exists && !job->unsettled ? job->row.due : job->secret.due))
 		return;
 	if (order->scheduled && job_waits_for_window(job))
 	{
@@ -299,6 +349,7 @@ prepare(Job *job, void *arg)
 	}
 	job->answer->ran = true;
 	job->answer->resumed = job->exists;
+	take_up_unsettled(job);
 	if (job->exists)
 		return;
 	job_new_rotation(job);
@@ -330,8 +381,8 @@ enrol(Job *job)
 {
 	if (!job->enrol)
 		return;
-	manage_role(job->secret.name, job->secret.role, job->secret.policy, "local", "self",
-				&job->row.actor, &job->secret);
+	manage_role(job->secret.name, job->secret.role, job->secret.policy, &job->row.actor,
+				&job->secret);
 	job->row.secret_id = job->secret.id;
 }
 
@@ -359,7 +410,8 @@ run_step(Job *job, void *result)
 			return;
 		}
 	}
-	if (!fsm_is_over(job->row.status) && step_functions[job->row.step] != NULL)
+	if (!fsm_is_over(job->row.status) && step_functions[job->row.step] != NULL &&
+		!job_is_outside(job))
 	{
 		INSTR_TIME_SET_CURRENT(start);
 		*outcome = step_functions[job->row.step](job);
@@ -398,9 +450,8 @@ log_failure(const Job *job)
 				  errhidestmt(true), errhidecontext(true)));
 }
 
-/* In an emergency there is no way back: forward to another value, or what was set is kept. */
-static FsmOutcome
-without_way_back(Job *job, FsmOutcome outcome)
+FsmOutcome
+job_without_way_back(Job *job, FsmOutcome outcome)
 {
 	if (!job->row.in_emergency)
 		return outcome;
@@ -415,7 +466,7 @@ without_way_back(Job *job, FsmOutcome outcome)
 bool
 job_tested(Job *job, FsmOutcome outcome, double ms)
 {
-	job->test_outcome = without_way_back(job, outcome);
+	job->test_outcome = job_without_way_back(job, outcome);
 	job->test_ms = ms;
 	if (job->locked && outcome != FSM_OUTCOME_OK)
 		log_failure(job);
@@ -430,6 +481,12 @@ job_try_step(Job *job)
 	job->done = job_transaction(job, run_step, &job->outcome);
 }
 
+static bool
+goes_on(const Job *job)
+{
+	return job->outcome != STEP_OVERTAKEN && job->row.delay_ms == 0 && !job_is_outside(job);
+}
+
 bool
 job_settle_step(Job *job)
 {
@@ -441,7 +498,7 @@ job_settle_step(Job *job)
 			log_failure(job);
 		job->exists = true;
 		job->enrol = false;
-		return job->outcome != STEP_OVERTAKEN && job->row.delay_ms == 0;
+		return goes_on(job);
 	}
 	job->row = job->before;
 	job->outcome = outcome_of_sqlstate(job->failure.sqlstate);
@@ -460,7 +517,7 @@ job_settle_step(Job *job)
 	}
 	job->exists = true;
 	job->enrol = false;
-	return job->outcome != STEP_OVERTAKEN && job->row.delay_ms == 0;
+	return goes_on(job);
 }
 
 /* Runs the step that is next; false if the run should stop for now. */
@@ -490,6 +547,7 @@ answer_with(Job *job)
 	answer->rotation = job->row.id;
 	answer->step = job->row.step;
 	answer->status = job->row.status;
+	answer->outside = !fsm_is_over(job->row.status) && job_is_outside(job);
 }
 
 static void
@@ -497,7 +555,7 @@ run_steps(Job *job, RotationSetCallback on_set, void *arg)
 {
 	bool go_on = true;
 
-	while (go_on && !fsm_is_over(job->row.status))
+	while (go_on && !fsm_is_over(job->row.status) && !job_is_outside(job))
 	{
 		go_on = do_step(job);
 		answer_with(job);
@@ -576,8 +634,10 @@ void
 job_free(Job *job)
 {
 	secret_wipe(&job->value, sizeof(job->value));
-	if (job->locked)
+	if (job->locked && OidIsValid(job->order->role))
 		role_unlock(job->order->role);
+	else if (job->locked)
+		secret_unlock(job->order->secret_id);
 	MemoryContextDelete(job->context);
 }
 

@@ -46,6 +46,7 @@ typedef struct RotationAnswer
 	bool postponed;		/* a scheduled one, until a window opens */
 	bool started;		/* rotation is valid: there is a row */
 	bool resumed;		/* an earlier rotation was taken up */
+	bool outside;		/* what comes next is for a worker outside */
 	bool unrecorded;	/* it failed, and not even that could be written: it is due at once */
 	bool made_key_file; /* the first key file was made */
 	pg_uuid_t rotation;
@@ -67,6 +68,19 @@ typedef void (*RotationSetCallback)(const RotationAnswer *answer, void *arg);
 extern void rotation_run(const RotationOrder *order, pg_atomic_uint32 *gate,
 						 RotationSetCallback on_set, void *arg, RotationAnswer *answer);
 
+/* What a worker outside says of the step that it had. */
+typedef struct OutsideReport
+{
+	const char *worker; /* as it calls itself */
+	FsmOutcome
+		outcome; /* OK, PROVED, TRANSIENT, REFUSED, INCONCLUSIVE, SUPERSEDED, PERMANENT, INTERNAL */
+	bool unsettled;		 /* what was sent may have taken effect or not */
+	int sqlstate;		 /* 0 with OK */
+	const char *message; /* never NULL */
+	double ms;
+	int64 retry_after_ms; /* not before then, as far as the policy allows; 0: whenever */
+} OutsideReport;
+
 /* Raises 42704 if the secret is no longer managed, 55000 if it waits for reconcile(). */
 extern void rotation_require_usable(const Secret *secret);
 
@@ -86,6 +100,13 @@ extern void rotation_cancel(struct RotationRow *row, const Secret *secret, const
 							const Actor *actor);
 extern void rotation_requeue(struct RotationRow *row, const Secret *secret, const Policy *policy,
 							 const Actor *actor);
+
+/*
+ * Takes the report of a worker outside into the present transaction (superuser, in SPI), the
+ * rotation's row being loaded and locked and its lease looked at; fills *answer and what *row is now.
+ */
+extern void rotation_report(struct RotationRow *row, const Secret *secret, const Policy *policy,
+							const OutsideReport *report, RotationAnswer *answer);
 
 /* A random uuid. */
 extern pg_uuid_t rotation_new_uuid(void);

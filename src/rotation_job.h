@@ -1,6 +1,6 @@
 /*
  * rotation_job.h - one rotation in memory; private to rotation.c (what runs when), rotation_batch.c
- * (many at once), rotation_queue.c (not now), rotation_steps.c (what a step does) and
+ * (many at once), rotation_queue.c (not now), rotation_outside.c (elsewhere), rotation_steps.c (what a step does) and
  * rotation_state.c (what follows).
  *
  * job->value is the only place where the engine holds the plaintext. It is wiped when the run ends,
@@ -38,6 +38,7 @@ typedef struct Job
 	bool locked;		   /* the role's lock is ours */
 	bool enrol;			   /* the secret is to be made by step create */
 	bool exists;		   /* the rotation has a row */
+	bool unsettled;		   /* that row is a dead letter, which has to be settled first */
 	Secret secret;
 	Policy policy;
 	RotationRow row;
@@ -53,6 +54,7 @@ typedef struct Job
 	LoginResult login_result;
 	int login_pid;		/* backend of the verification login, which may be on its way out */
 	int sessions_ended; /* -1: not asked for */
+	const char *worker; /* outside, that did the step; NULL: none */
 	Failure failure;	/* of the last outcome that was not plain success */
 	/* the step that is being run */
 	RotationRow before; /* what the row said before it */
@@ -66,6 +68,10 @@ typedef struct Job
  */
 extern Job *job_new(const RotationOrder *order, pg_atomic_uint32 *gate, RotationAnswer *answer);
 
+/* A job for a change that a caller makes to a rotation's row, without running it; palloc'd. */
+extern Job *
+job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor);
+
 /* Fills the row of a rotation that begins, from the order, the secret and its policy. */
 extern void job_new_rotation(Job *job);
 
@@ -78,6 +84,9 @@ extern void job_prepare(Job *job);
  */
 extern void job_try_step(Job *job);
 extern bool job_settle_step(Job *job);
+
+/* True if the next step is for a worker outside: what it touches is not in this server. */
+extern bool job_is_outside(const Job *job);
 
 /* Notes what came of the login of step test; false if the rotation is not ours any more. */
 extern bool job_tested(Job *job, FsmOutcome outcome, double ms);
@@ -126,6 +135,10 @@ extern bool job_waits_for_window(Job *job);
  * rotation's row is written by job_save() at the transaction's end.
  */
 extern void job_advance(Job *job, FsmOutcome outcome, double ms);
+
+/* In an emergency there is no way back: forward to another value, or what was set is kept. */
+extern FsmOutcome job_without_way_back(Job *job, FsmOutcome outcome);
+
 extern void job_save(Job *job);
 
 /* The class of an error by its SQLSTATE. */

@@ -34,8 +34,7 @@ rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *p
 	return job->row.id;
 }
 
-/* A job for a change that a caller makes to a rotation's row, without running it. */
-static Job *
+Job *
 job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
 {
 	Job *job = palloc0(sizeof(Job));
@@ -54,6 +53,11 @@ rotation_cancel(RotationRow *row, const Secret *secret, const Policy *policy, co
 {
 	Job *job = job_for_row(row, secret, policy, actor);
 
+	if (row->outside && row->step == FSM_STEP_SET && (row->leased || row->unsettled))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the rotation cannot be cancelled now"),
+						errdetail("A worker is setting the new password, or may have set it."),
+						errhint("Let it end; rotor.rollback() goes back.")));
 	if (fsm_is_over(row->status) || fsm_next(row->step, FSM_OUTCOME_CANCELLED) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "clock.h"
+#include "commands/async.h"
 #include "compat.h"
 #include "lib/stringinfo.h"
 #include "rotation_job.h"
@@ -29,13 +30,14 @@ audit_detail(const Job *job, FsmOutcome outcome, FsmStep step)
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
-	if (outcome != FSM_OUTCOME_OK)
+	if (outcome != FSM_OUTCOME_OK && outcome != FSM_OUTCOME_TO_STORE)
 	{
 		append_field(&json, "sqlstate",
 					 job->failure.sqlstate ? unpack_sql_state(job->failure.sqlstate) : NULL);
 		append_field(&json, "message", job->failure.message);
 		append_field(&json, "detail", job->failure.detail);
 	}
+	append_field(&json, "worker", job->worker);
 	append_field(&json, "reason", step == FSM_STEP_CREATE ? job->row.reason : NULL);
 	if (step == FSM_STEP_FINISH && job->sessions_ended >= 0)
 		append_field(&json, "sessions_ended", psprintf("%d", job->sessions_ended));
@@ -52,7 +54,7 @@ audit_step(Job *job, const FsmTransition *transition, FsmOutcome outcome, double
 		.secret = job->secret.name,
 		.rotation = &job->row.id,
 		.version = job->row.has_version ? &job->row.version : NULL,
-		.result = fsm_outcome_name(outcome),
+		.result = fsm_outcome_name(outcome == FSM_OUTCOME_TO_STORE ? FSM_OUTCOME_OK : outcome),
 		.duration_ms = ms,
 		.detail = audit_detail(job, outcome, transition->step),
 	};
@@ -65,7 +67,8 @@ static void
 note_outcome(Job *job, const FsmTransition *transition, FsmOutcome outcome)
 {
 	/* What only delays the way back is in the audit: the row keeps the reason to go back. */
-	if (outcome == FSM_OUTCOME_OK || (transition->step == FSM_STEP_UNDO && transition->retry))
+	if (outcome == FSM_OUTCOME_OK || outcome == FSM_OUTCOME_TO_STORE ||
+		(transition->step == FSM_STEP_UNDO && transition->retry))
 		return;
 	job->row.outcome = fsm_outcome_name(outcome);
 	if (outcome == FSM_OUTCOME_PROVED)
@@ -157,13 +160,48 @@ job_waits_for_window(Job *job)
 	return true;
 }
 
+bool
+job_is_outside(const Job *job)
+{
+	switch (job->row.step)
+	{
+		case FSM_STEP_PUBLISH:
+		case FSM_STEP_FINISH:
+			return job->secret.outside_store;
+		case FSM_STEP_SET:
+		case FSM_STEP_TEST:
+		case FSM_STEP_UNDO:
+			return job->secret.outside_target;
+		default:
+			return false;
+	}
+}
+
+/* The outcome as the table has it: attempts run out, and what is outside has cases of its own. */
+static FsmOutcome
+refine_outcome(const Job *job, FsmOutcome outcome)
+{
+	FsmStep step = job->row.step;
+	bool store_keeps = job->secret.outside_store && !job->row.in_emergency &&
+					   (step == FSM_STEP_TEST || step == FSM_STEP_FINISH);
+
+	if (outcome == FSM_OUTCOME_OK && step == FSM_STEP_CREATE && job->secret.outside_store)
+		return FSM_OUTCOME_TO_STORE;
+	if (outcome == FSM_OUTCOME_PERMANENT && step == FSM_STEP_FINISH && store_keeps)
+		return FSM_OUTCOME_GIVEN_UP;
+	if (outcome != FSM_OUTCOME_TRANSIENT || job->row.attempt + 1 < job->policy.max_attempts)
+		return outcome;
+	if (job->row.unsettled && fsm_next(step, FSM_OUTCOME_UNSETTLED) != NULL)
+		return FSM_OUTCOME_UNSETTLED;
+	return store_keeps ? FSM_OUTCOME_GIVEN_UP : FSM_OUTCOME_EXHAUSTED;
+}
+
 void
 job_advance(Job *job, FsmOutcome outcome, double ms)
 {
 	const FsmTransition *transition;
 
-	if (outcome == FSM_OUTCOME_TRANSIENT && job->row.attempt + 1 >= job->policy.max_attempts)
-		outcome = FSM_OUTCOME_EXHAUSTED;
+	outcome = refine_outcome(job, outcome);
 	transition = fsm_next(job->row.step, outcome);
 	if (transition == NULL)
 		transition = fsm_next(job->row.step, outcome = FSM_OUTCOME_INTERNAL);
@@ -181,13 +219,17 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 	}
 	/* A dead letter keeps the step it died in: requeue() goes on there. */
 	if (!(transition->dead_letter && transition->next == FSM_STEP_DONE))
+	{
+		job->row.unsettled &= transition->next == job->row.step;
 		job->row.step = transition->next;
+	}
 	job->row.status = transition->status;
 	job->row.dead_letter = transition->dead_letter;
 	if (outcome == FSM_OUTCOME_REQUEUED)
 		catalog_end_quarantine(job->row.secret_id);
-	/* One that goes on trying is not in the way of those that are due. */
-	if (transition->retry && strcmp(job->row.trigger, "schedule") == 0)
+	/* One that goes on trying, or elsewhere, is not in the way of those that are due. */
+	if ((transition->retry || (transition->step == FSM_STEP_CREATE && job_is_outside(job))) &&
+		!fsm_is_over(transition->status) && strcmp(job->row.trigger, "schedule") == 0)
 		plan_next(job, transition->status);
 	if (!fsm_is_over(transition->status))
 		return;
@@ -206,5 +248,9 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 void
 job_save(Job *job)
 {
+	job->row.outside = !fsm_is_over(job->row.status) && job_is_outside(job);
 	catalog_save_rotation(&job->row);
+	/* Only shortens the worker's wait: it looks anyway. */
+	if (job->row.outside && job->row.delay_ms == 0)
+		Async_Notify(WORKER_CHANNEL, "");
 }

@@ -145,7 +145,7 @@ step_create(Job *job)
 	SealedValue sealed;
 	bool made_file;
 
-	if (!preflight(job, false, &state))
+	if (!job->secret.outside_target && !preflight(job, false, &state))
 		return FSM_OUTCOME_PERMANENT;
 	if (job->row.started_at == 0)
 		job->row.started_at = GetCurrentTimestamp();
@@ -480,16 +480,20 @@ step_finish(Job *job)
 {
 	RoleState state;
 
-	if (!catalog_load_role(job->secret.role, false, &state))
+	if (!job->secret.outside_target)
 	{
-		failure_set(&job->failure, ERRCODE_UNDEFINED_OBJECT, "the role was dropped", NULL, NULL);
-		return FSM_OUTCOME_PERMANENT;
+		if (!catalog_load_role(job->secret.role, false, &state))
+		{
+			failure_set(&job->failure, ERRCODE_UNDEFINED_OBJECT, "the role was dropped", NULL,
+						NULL);
+			return FSM_OUTCOME_PERMANENT;
+		}
+		if (!role_is_ours(job, &state))
+			return superseded(job);
 	}
-	if (!role_is_ours(job, &state))
-		return superseded(job);
 	catalog_note_verified(&job->row.version);
 	catalog_drop_verifier(&job->row.id);
-	if (job->row.terminate_sessions)
+	if (job->row.terminate_sessions && !job->secret.outside_target)
 		job->sessions_ended =
 			catalog_terminate_sessions(job->secret.role, job->row.actor.pid, job->login_pid);
 	return FSM_OUTCOME_OK;

@@ -20,11 +20,14 @@
 #define NO_CLUSTER 0
 
 #define SECRET_NAME_SIZE (128 * 4 + 1) /* 128 characters of up to 4 bytes */
+#define USERNAME_SIZE	 (128 * 4 + 1) /* of an account outside; a role's is shorter */
 #define CLIENT_ADDR_SIZE 64
 #define REASON_SIZE		 1025
 #define ERROR_SIZE		 512
 #define FINGERPRINT_LEN	 32
 
+#define WORKER_CHANNEL \
+	"rotor_worker" /* NOTIFY tells workers outside that there is something to do */
 #define VERIFICATION_NAME "rotor verification" /* application_name of the verification login */
 
 /* Who asked for something. */
@@ -67,8 +70,11 @@ typedef struct Secret
 {
 	int64 id;
 	char name[SECRET_NAME_SIZE];
-	Oid role;
-	char username[NAMEDATALEN];
+	Oid role; /* InvalidOid: an account at a target outside */
+	char username[USERNAME_SIZE];
+	char target[SECRET_NAME_SIZE];
+	bool outside_target; /* not this cluster */
+	bool outside_store;	 /* not only this database */
 	uint64 system_identifier;
 	char policy[SECRET_NAME_SIZE];
 	bool enabled;

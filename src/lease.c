@@ -1,0 +1,217 @@
+/*
+ * lease.c - see lease.h.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "catalog_read.h"
+#include "clock.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "functions.h"
+#include "guc.h"
+#include "lease.h"
+#include "rotation_job.h"
+#include "secret_buf.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+#include "work_order.h"
+
+/* --- giving --- */
+
+/* Which rotations wait for a worker like this one, oldest first; locked. Others' locks are passed by. */
+static int
+find_waiting(const LeaseClaim *claim, pg_uuid_t *ids)
+{
+	Oid types[] = {INT8OID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID};
+	Datum values[] = {Int64GetDatum((int64) GetSystemIdentifier()),
+					  TimestampTzGetDatum(clock_now()), claim->target_types, claim->store_types,
+					  Int32GetDatum(claim->max_jobs)};
+	int count = (int) catalog_execute(
+		"SELECT r.id FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id "
+		"JOIN rotor.target t ON t.name = s.target JOIN rotor.store o ON o.name = s.store "
+		"WHERE r.outside AND r.status IN ('pending', 'in_progress', 'verifying') "
+		"AND r.next_attempt_at <= $2 "
+		"AND (r.leased_until IS NULL OR r.leased_until < clock_timestamp()) "
+		"AND s.system_identifier = $1 AND s.deleted_at IS NULL "
+		"AND CASE WHEN r.step IN ('publish', 'finish') THEN o.type = ANY ($4) "
+		"ELSE t.type = ANY ($3) END "
+		"ORDER BY r.next_attempt_at LIMIT $5 FOR UPDATE OF r SKIP LOCKED",
+		5, types, values, NULL);
+	bool null;
+
+	for (int i = 0; i < count; i++)
+		ids[i] =
+			*DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+	SPI_freetuptable(SPI_tuptable);
+	return count;
+}
+
+/* The lease is on record before anything is sent under it. */
+static void
+write_lease(const pg_uuid_t *rotation, const WorkLease *lease, const char *worker)
+{
+	Oid types[] = {UUIDOID, UUIDOID, TEXTOID, INT4OID, BOOLOID};
+	Datum values[] = {UUIDPGetDatum(rotation), UUIDPGetDatum(&lease->id),
+					  CStringGetTextDatum(worker), Int32GetDatum(lease->seconds),
+					  BoolGetDatum(lease->look)};
+
+	(void) catalog_execute("UPDATE rotor.rotation SET lease = $2, leased_by = $3, leased_until = "
+						   "clock_timestamp() + $4 * interval '1 second', unsettled = $5 "
+						   "WHERE id = $1",
+						   5, types, values, NULL);
+}
+
+/* A step that cannot even be asked of a worker fails as if one had said so. */
+static void
+fail_at_once(RotationRow *row, const Secret *secret, const Policy *policy, const Failure *failure)
+{
+	RotationAnswer answer = {0};
+	OutsideReport report = {.outcome = FSM_OUTCOME_PERMANENT,
+							.sqlstate = failure->sqlstate,
+							.message = psprintf("%s: %s", failure->message, failure->detail),
+							.unsettled = row->unsettled || row->leased,
+							.ms = -1};
+
+	/* What may have been sent before has to be found out, some day. */
+	if (report.unsettled)
+		report.outcome = FSM_OUTCOME_TRANSIENT;
+	rotation_report(row, secret, policy, &report, &answer);
+}
+
+/* The job as JSON text, or NULL if it has failed at once. */
+static char *
+hand_out(const pg_uuid_t *id, const char *worker, size_t *size)
+{
+	WorkLease lease = {.id = rotation_new_uuid(), .seconds = rotor_lease_duration};
+	RotationRow row;
+	Secret secret;
+	Policy policy;
+	Failure failure = {0};
+	char *json;
+
+	if (!catalog_load_rotation(id, &row, CurrentMemoryContext) ||
+		!catalog_load_secret(row.secret_id, &secret, &policy, CurrentMemoryContext))
+		elog(ERROR, "the rotation is gone");
+	lease.look = row.unsettled || row.leased;
+	json = work_order(&secret, &policy, &row, &lease, size, &failure);
+	if (json != NULL)
+		write_lease(id, &lease, worker);
+	else
+		fail_at_once(&row, &secret, &policy, &failure);
+	return json;
+}
+
+void
+lease_claim(const LeaseClaim *claim, void (*give)(const char *json, void *arg), void *arg)
+{
+	pg_uuid_t *ids = palloc(claim->max_jobs * sizeof(pg_uuid_t));
+	int count = find_waiting(claim, ids);
+
+	for (int i = 0; i < count; i++)
+	{
+		size_t size;
+		char *json = hand_out(&ids[i], claim->worker, &size);
+
+		if (json == NULL)
+			continue;
+		PG_TRY();
+		{
+			give(json, arg);
+		}
+		PG_FINALLY();
+		{
+			secret_wipe(json, size);
+		}
+		PG_END_TRY();
+	}
+}
+
+/* --- holding --- */
+
+void
+lease_renew(Datum leases, void (*give)(const pg_uuid_t *lease, void *arg), void *arg)
+{
+	Oid types[] = {UUIDARRAYOID, INT4OID};
+	Datum values[] = {leases, Int32GetDatum(rotor_lease_duration)};
+	uint64 count = catalog_execute(
+		"UPDATE rotor.rotation SET leased_until = clock_timestamp() + $2 * interval '1 second' "
+		"WHERE lease = ANY ($1) AND leased_until > clock_timestamp() RETURNING lease",
+		2, types, values, NULL);
+	SPITupleTable *renewed = SPI_tuptable;
+	bool null;
+
+	for (uint64 i = 0; i < count; i++)
+		give(DatumGetUUIDP(SPI_getbinval(renewed->vals[i], renewed->tupdesc, 1, &null)), arg);
+}
+
+/* --- taking back --- */
+
+/* Locks the rotation; 55000 unless the lease is its present one and runs. Fills *worker. */
+static void
+require_lease(const pg_uuid_t *rotation, const pg_uuid_t *lease, RotationRow *row, char **worker)
+{
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(rotation), UUIDPGetDatum(lease)};
+	Datum holder;
+	bool null;
+
+	catalog_lock_rotation(rotation);
+	if (!catalog_load_rotation(rotation, row, CurrentMemoryContext))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("rotation %s does not exist", uuid_text(rotation))));
+	holder = catalog_datum("SELECT leased_by FROM rotor.rotation WHERE id = $1 AND lease = $2 "
+						   "AND leased_until > clock_timestamp()",
+						   2, types, values, &null);
+	if (null)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the lease of rotation %s is over", uuid_text(rotation)),
+				 errdetail("Another worker may have its step by now."),
+				 errhint("Forget the job: whoever takes it over looks first what became of it.")));
+	*worker = TextDatumGetCString(holder);
+}
+
+static void
+load_secret(const RotationRow *row, Secret *secret, Policy *policy)
+{
+	if (!catalog_load_secret(row->secret_id, secret, policy, CurrentMemoryContext))
+		elog(ERROR, "the rotation's secret is gone");
+}
+
+void
+lease_report(const pg_uuid_t *rotation, const pg_uuid_t *lease, const OutsideReport *report,
+			 RotationAnswer *answer, char **next, size_t *next_size)
+{
+	OutsideReport named = *report;
+	RotationRow row;
+	Secret secret;
+	Policy policy;
+	char *worker;
+
+	require_lease(rotation, lease, &row, &worker);
+	load_secret(&row, &secret, &policy);
+	named.worker = worker;
+	rotation_report(&row, &secret, &policy, &named, answer);
+	if (next == NULL)
+		return;
+	*next = NULL;
+	if (answer->outside && answer->delay_ms == 0)
+		*next = hand_out(rotation, worker, next_size);
+}
+
+void
+lease_release(const pg_uuid_t *rotation, const pg_uuid_t *lease)
+{
+	Oid types[] = {UUIDOID};
+	Datum values[] = {UUIDPGetDatum(rotation)};
+	RotationRow row;
+	char *worker;
+
+	require_lease(rotation, lease, &row, &worker);
+	(void) catalog_execute("UPDATE rotor.rotation SET lease = NULL, leased_by = NULL, "
+						   "leased_until = NULL WHERE id = $1",
+						   1, types, values, NULL);
+}

@@ -1,0 +1,240 @@
+/*
+ * work_order.c - see work_order.h.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "catalog_read.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "functions.h"
+#include "lib/stringinfo.h"
+#include "report.h"
+#include "sealing.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "work_order.h"
+
+/* A value escaped for JSON is at most six times as long; four values, and the rest. */
+#define ROOM (4 * 6 * SECRET_BUF_CAPACITY + 65536)
+
+/* What surrounds a secret, as JSON text. */
+typedef struct Surroundings
+{
+	char *account;
+	char *target;
+	char *store;
+	char *admin; /* name of the secret; NULL: none */
+} Surroundings;
+
+static bool
+read_surroundings(int64 secret_id, Surroundings *out)
+{
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(secret_id)};
+	HeapTuple tuple;
+	TupleDesc desc;
+
+	if (catalog_execute(
+			"SELECT jsonb_build_object('username', s.username, 'options', s.options), "
+			"jsonb_build_object('name', t.name, 'type', t.type, 'host', t.host, 'port', t.port, "
+			"'dbname', t.dbname, 'sslmode', t.sslmode, 'options', t.options), "
+			"jsonb_build_object('name', o.name, 'type', o.type, 'options', o.options, "
+			"'key', coalesce(s.options ->> 'key', s.name)), t.admin "
+			"FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "
+			"JOIN rotor.store o ON o.name = s.store WHERE s.id = $1",
+			1, types, values, NULL) != 1)
+		return false;
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	out->account = SPI_getvalue(tuple, desc, 1);
+	out->target = SPI_getvalue(tuple, desc, 2);
+	out->store = SPI_getvalue(tuple, desc, 3);
+	out->admin = SPI_getvalue(tuple, desc, 4);
+	return true;
+}
+
+static void
+append_value(StringInfo json, const char *key, int64 secret_id, const char *username,
+			 const pg_uuid_t *version)
+{
+	SealedValue sealed;
+	char stage[16];
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	bool has_fingerprint;
+	SecretBuf value = {0};
+
+	if (version == NULL ||
+		!catalog_load_version(version, &sealed, stage, fingerprint, &has_fingerprint))
+	{
+		appendStringInfo(json, ",\"%s\":null", key);
+		return;
+	}
+	PG_TRY();
+	{
+		sealing_open(secret_id, version, &sealed, &value);
+		appendStringInfo(json, ",\"%s\":{\"id\":\"%s\",\"username\":", key, uuid_text(version));
+		escape_json(json, username);
+		appendStringInfoString(json, ",\"password\":");
+		escape_json(json, value.data);
+		appendStringInfoChar(json, '}');
+	}
+	PG_FINALLY();
+	{
+		secret_buf_wipe(&value);
+	}
+	PG_END_TRY();
+}
+
+/* The versions that were current and previous before the rotation; as labelled until it is set. */
+typedef struct FormerVersions
+{
+	bool has_current;
+	pg_uuid_t current;
+	bool has_previous;
+	pg_uuid_t previous;
+} FormerVersions;
+
+static void
+find_former(const Secret *secret, const RotationRow *row, FormerVersions *former)
+{
+	SavedVerifier saved;
+	SealedValue value;
+
+	memset(former, 0, sizeof(*former));
+	if (row->step == FSM_STEP_PUBLISH || row->step == FSM_STEP_SET)
+	{
+		former->has_current = catalog_find_version(secret->id, "current", &former->current, &value);
+		former->has_previous =
+			catalog_find_version(secret->id, "previous", &former->previous, &value);
+	}
+	else if (catalog_load_verifier(&row->id, &saved))
+	{
+		former->has_current = saved.has_current;
+		former->current = saved.former_current;
+		former->has_previous = saved.has_previous;
+		former->previous = saved.former_previous;
+	}
+}
+
+/* The credential that changes the account: an administrator's, or one of its own. */
+static bool
+append_admin(StringInfo json, const char *admin, const Secret *secret, const RotationRow *row,
+			 const FormerVersions *former, Failure *failure)
+{
+	bool changes = row->step == FSM_STEP_SET || row->step == FSM_STEP_UNDO;
+	pg_uuid_t version;
+	SealedValue value;
+	Secret of_admin;
+
+	if (row->step == FSM_STEP_UNDO && !former->has_current)
+	{
+		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					"the account's former password is not known",
+					"It was set before rotor managed the account.",
+					"Set the account right at its target, then call rotor.rotate().");
+		return false;
+	}
+	/* Who is the administrator changes itself. */
+	if (admin == NULL || !changes || strcmp(admin, secret->name) == 0)
+	{
+		appendStringInfoString(json, ",\"admin\":null");
+		if (!changes || !secret->outside_target || row->step != FSM_STEP_SET || former->has_current)
+			return true;
+		failure_set(
+			failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			"there is no credential to change the account with",
+			"Its target has no admin, and its present password is not known.",
+			"Name an admin in rotor.target, or tell the present password with rotor set --adopt.");
+		return false;
+	}
+	if (!catalog_find_secret(admin, &of_admin) ||
+		of_admin.system_identifier != secret->system_identifier ||
+		!catalog_find_version(of_admin.id, "current", &version, &value))
+	{
+		failure_set(
+			failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			"the target's admin has no usable credential",
+			psprintf("Secret \"%s\" does not exist, is not bound to this cluster, or has no "
+					 "current version.",
+					 admin),
+			"Manage it, and tell its present password with rotor set --adopt.");
+		return false;
+	}
+	append_value(json, "admin", of_admin.id, of_admin.username, &version);
+	return true;
+}
+
+static void
+append_text(StringInfo json, const char *key, const char *value)
+{
+	appendStringInfo(json, ",\"%s\":", key);
+	if (value != NULL)
+		escape_json(json, value);
+	else
+		appendStringInfoString(json, "null");
+}
+
+static void
+append_head(StringInfo json, const Secret *secret, const RotationRow *row, const WorkLease *lease)
+{
+	appendStringInfo(json, "{\"rotation\":\"%s\",\"lease\":\"%s\",\"lease_seconds\":%d",
+					 uuid_text(&row->id), uuid_text(&lease->id), lease->seconds);
+	append_text(json, "step", fsm_step_name(row->step));
+	appendStringInfo(json, ",\"attempt\":%d,\"look\":%s,\"emergency\":%s", row->attempt,
+					 lease->look ? "true" : "false", row->in_emergency ? "true" : "false");
+	append_text(json, "secret", secret->name);
+	append_text(json, "trigger", row->trigger);
+}
+
+static void
+append_policy(StringInfo json, const Policy *policy, const RotationRow *row)
+{
+	appendStringInfo(json, ",\"policy\":{\"scram_iterations\":%d,\"terminate_sessions\":%s",
+					 policy->scram_iterations > 0 ? policy->scram_iterations
+												  : SERVER_SCRAM_ITERATIONS,
+					 row->terminate_sessions ? "true" : "false");
+	append_text(json, "verify_query", policy->verify_query);
+	append_text(json, "verify_database", policy->verify_database);
+	appendStringInfoString(json, "}}");
+}
+
+char *
+work_order(const Secret *secret, const Policy *policy, const RotationRow *row,
+		   const WorkLease *lease, size_t *size, Failure *failure)
+{
+	Surroundings around;
+	FormerVersions former;
+	StringInfoData json;
+	volatile bool complete = false;
+
+	if (!read_surroundings(secret->id, &around))
+		elog(ERROR, "the secret's target or store is gone");
+	find_former(secret, row, &former);
+	initStringInfo(&json);
+	/* All at once: what grows leaves copies behind. */
+	enlargeStringInfo(&json, (int) (ROOM + strlen(around.account) + strlen(around.target) +
+									strlen(around.store)));
+	PG_TRY();
+	{
+		append_head(&json, secret, row, lease);
+		append_value(&json, "version", secret->id, secret->username,
+					 row->has_version ? &row->version : NULL);
+		append_value(&json, "former", secret->id, secret->username,
+					 former.has_current ? &former.current : NULL);
+		append_value(&json, "previous", secret->id, secret->username,
+					 former.has_previous ? &former.previous : NULL);
+		appendStringInfo(&json, ",\"account\":%s,\"target\":%s,\"store\":%s", around.account,
+						 around.target, around.store);
+		complete = append_admin(&json, around.admin, secret, row, &former, failure);
+		append_policy(&json, policy, row);
+	}
+	PG_FINALLY();
+	{
+		if (!complete)
+			secret_wipe(json.data, (size_t) json.maxlen);
+	}
+	PG_END_TRY();
+	*size = (size_t) json.maxlen;
+	return complete ? json.data : NULL;
+}
