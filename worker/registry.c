@@ -9,6 +9,7 @@
 #include "target.h"
 
 static const StoreClass *const stores[] = {
+	&store_aws,
 	&store_file,
 	NULL,
 };

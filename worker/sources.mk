@@ -3,10 +3,16 @@
 # Our files besides main.c, one per line.
 WORKER_SOURCES = \
 	atomic_file.c \
+	aws_api.c \
+	aws_credentials.c \
+	aws_metadata.c \
+	aws_profile.c \
+	aws_secret.c \
 	deadline.c \
 	http_client.c \
 	http_server.c \
 	job.c \
+	json_splice.c \
 	metrics.c \
 	options.c \
 	options_file.c \
@@ -20,6 +26,7 @@ WORKER_SOURCES = \
 	resolve.c \
 	secret_file.c \
 	secret_json.c \
+	store_aws.c \
 	store_file.c \
 	target_postgres.c \
 	wipe_heap.c
