@@ -88,7 +88,9 @@ extern const char *option_source(OptionId id);
 extern void options_print_help(FILE *out);
 extern void options_print_markdown(FILE *out);
 
-/* For option_table: "host:port" or "off". */
+/* For option_table: NULL, or what is allowed. */
 extern const char *option_check_listen(const char *text);
+extern const char *option_check_ports(const char *text);
+extern const char *option_check_sslmode(const char *text);
 
 #endif

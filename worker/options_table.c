@@ -3,6 +3,7 @@
  */
 #include "options.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "http_server.h"
@@ -24,6 +25,37 @@ option_check_listen(const char *text)
 	return http_server_check(text, &err) ? NULL
 										 : "an address and a port, as in " HTTP_SERVER_LISTEN
 										   " or [::1]:9469, or off";
+}
+
+const char *
+option_check_ports(const char *text)
+{
+	static const char allowed[] = "ports from 1 to 65535, joined by commas";
+
+	for (const char *place = text;; place++)
+	{
+		char *end;
+		long port = strtol(place, &end, 10);
+
+		if (*place < '0' || *place > '9' || port < 1 || port > 65535)
+			return allowed;
+		place = end;
+		if (*place != ',')
+			return *place == '\0' ? NULL : allowed;
+	}
+}
+
+const char *
+option_check_sslmode(const char *text)
+{
+	static const char *const modes[] = {"disable", "require", "verify-ca", "verify-full"};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+	{
+		if (strcmp(text, modes[i]) == 0)
+			return NULL;
+	}
+	return "disable, require, verify-ca, verify-full";
 }
 
 /* Milliseconds as the largest unit that shows them whole. */

@@ -13,19 +13,21 @@ WORKER_SOURCES = \
 	http_server.c \
 	job.c \
 	json_splice.c \
+	log.c \
 	metrics.c \
 	options.c \
 	options_file.c \
 	options_table.c \
 	options_value.c \
 	outcome.c \
-	pgpass.c \
 	pg_client.c \
 	pg_error.c \
+	pgpass.c \
 	registry.c \
 	resolve.c \
 	secret_file.c \
 	secret_json.c \
+	steps.c \
 	store_aws.c \
 	store_file.c \
 	target_postgres.c \

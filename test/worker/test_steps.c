@@ -1,0 +1,832 @@
+/*
+ * test_steps.c - tests of worker/steps.c with a target and a store that are models.
+ *
+ * A model has a state that outlives attempts, and a script that says of each call what becomes of it: it
+ * works, was not sent, was lost before or after it took effect, or the worker dies before or after it. The
+ * driver does with outcomes what the extension does. All scripts of a few faults are tried.
+ */
+#include "support.h"
+
+#include <setjmp.h>
+#include <stdlib.h>
+
+#include "steps.h"
+#include "store.h"
+#include "target.h"
+
+typedef enum Fault
+{
+	WORKS,
+	NOT_SENT,
+	LOST_BEFORE, /* the answer is missing, and nothing was changed */
+	LOST_AFTER,	 /* the answer is missing, and it was changed */
+	DIES_BEFORE,
+	DIES_AFTER,
+	FAULT_COUNT
+} Fault;
+
+#define SCRIPT_LENGTH 4 /* calls; later ones work */
+
+#define VERSION_ID	"00000000-0000-4000-8000-000000000001"
+#define FORMER_ID	"00000000-0000-4000-8000-000000000002"
+#define PREVIOUS_ID "00000000-0000-4000-8000-000000000003"
+#define ADMIN_ID	"00000000-0000-4000-8000-000000000004"
+#define OTHER_ID	"00000000-0000-4000-8000-000000000005"
+
+static struct
+{
+	char live[UUID_SIZE]; /* which value the account has */
+	StoreLabels labels;
+	Fault script[SCRIPT_LENGTH];
+	int calls;
+	int logins[8]; /* of this attempt, by the last digit of the value's id */
+	int sets, promotes, looks, publishes, ended;
+	const JobValue *by; /* of the last set */
+	bool query;			/* of the last login */
+	Outcome login_answer, set_answer, promote_answer,
+		look_answer; /* instead, if they have a message */
+	jmp_buf death;
+} world;
+
+static Job *
+new_job(JobStep step)
+{
+	Job *job = calloc(1, sizeof(*job));
+	RotorError err;
+
+	memset(&world, 0, sizeof(world));
+	job->step = step;
+	job->secret = "secret";
+	job->target_type = "model";
+	job->target_name = "t";
+	job->store_type = "model";
+	job->store_name = "s";
+	job->lease_end = deadline_in(3600000);
+	strcpy(job->version.id, VERSION_ID);
+	strcpy(job->former.id, FORMER_ID);
+	strcpy(job->previous.id, PREVIOUS_ID);
+	strcpy(job->admin.id, ADMIN_ID);
+	assert_true(secret_buf_set(&job->version.password, "version-pw", 10, &err));
+	assert_true(secret_buf_set(&job->former.password, "former-pw", 9, &err));
+	assert_true(secret_buf_set(&job->previous.password, "previous-pw", 11, &err));
+	assert_true(secret_buf_set(&job->admin.password, "admin-pw", 8, &err));
+	strcpy(world.live, FORMER_ID);
+	world.labels.exists = true;
+	strcpy(world.labels.current, FORMER_ID);
+	strcpy(world.labels.pending, VERSION_ID);
+	return job;
+}
+
+static Fault
+next_fault(void)
+{
+	Fault fault = world.calls < SCRIPT_LENGTH ? world.script[world.calls] : WORKS;
+
+	world.calls++;
+	if (fault == DIES_BEFORE)
+		longjmp(world.death, 1);
+	return fault;
+}
+
+/* What the caller sees of a call that took effect or would have. */
+static Outcome
+answer(Fault fault)
+{
+	switch (fault)
+	{
+		case NOT_SENT:
+			return outcome_make(OUTCOME_TRANSIENT, "08001", "not sent");
+		case LOST_BEFORE:
+		case LOST_AFTER:
+			return outcome_make(OUTCOME_UNKNOWN, "08006", "lost");
+		case DIES_AFTER:
+			longjmp(world.death, 1);
+		default:
+			return outcome_make(OUTCOME_OK, NULL, NULL);
+	}
+}
+
+static bool
+takes_effect(Fault fault)
+{
+	return fault == WORKS || fault == LOST_AFTER || fault == DIES_AFTER;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The models
+ */
+
+static Outcome
+model_set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline)
+{
+	Fault fault = next_fault();
+
+	assert_true(deadline <= job->lease_end - STEPS_LEASE_RESERVE_MS);
+	world.sets++;
+	world.by = by;
+	if (world.set_answer.message[0] != '\0')
+		return world.set_answer;
+	if (fault != NOT_SENT && by != &job->admin && strcmp(world.live, by->id) != 0)
+		return outcome_make(OUTCOME_PERMANENT, "28P01", "login refused");
+	if (takes_effect(fault))
+		strcpy(world.live, value->id);
+	return answer(fault);
+}
+
+static Outcome
+model_login(const Job *job, const JobValue *value, bool query, Deadline deadline)
+{
+	Fault fault = next_fault();
+
+	assert_true(deadline <= job->lease_end - STEPS_LEASE_RESERVE_MS);
+	world.logins[value->id[35] - '0']++;
+	world.query = query;
+	if (world.login_answer.message[0] != '\0')
+		return world.login_answer;
+	if (fault != WORKS && fault != DIES_AFTER)
+		return outcome_make(OUTCOME_TRANSIENT, "08001", "not asked");
+	if (fault == DIES_AFTER)
+		longjmp(world.death, 1);
+	if (strcmp(world.live, value->id) == 0)
+		return outcome_make(OUTCOME_OK, NULL, NULL);
+	return outcome_make(OUTCOME_REFUSED, "28P01", "password authentication failed");
+}
+
+static Outcome
+model_end_sessions(const Job *job, const JobValue *by, Deadline deadline)
+{
+	(void) deadline;
+	assert_ptr_equal(by, &job->admin);
+	world.ended++;
+	return outcome_make(OUTCOME_PERMANENT, "42501", "not allowed, admin-pw");
+}
+
+static Outcome
+model_publish(const Job *job, Deadline deadline)
+{
+	Fault fault = next_fault();
+
+	(void) deadline;
+	world.publishes++;
+	if (takes_effect(fault))
+		strcpy(world.labels.pending, job->version.id);
+	return answer(fault);
+}
+
+static Outcome
+model_promote(const Job *job, Deadline deadline)
+{
+	Fault fault = next_fault();
+
+	(void) deadline;
+	world.promotes++;
+	if (world.promote_answer.message[0] != '\0')
+		return world.promote_answer;
+	if (fault != NOT_SENT && strcmp(world.labels.current, job->version.id) != 0 &&
+		strcmp(world.labels.current, job->former.id) != 0 && job->former.id[0] != '\0')
+		return outcome_make(OUTCOME_SUPERSEDED, NULL, "compare-and-swap failed");
+	if (takes_effect(fault) && strcmp(world.labels.current, job->version.id) != 0)
+	{
+		strcpy(world.labels.previous, world.labels.current);
+		strcpy(world.labels.current, job->version.id);
+	}
+	/* The label pending is moved by a call of its own, which may be missing. */
+	if (fault == WORKS)
+		world.labels.pending[0] = '\0';
+	return answer(fault);
+}
+
+static Outcome
+model_look(const Job *job, StoreLabels *labels, Deadline deadline)
+{
+	Fault fault = next_fault();
+
+	(void) job;
+	(void) deadline;
+	world.looks++;
+	if (world.look_answer.message[0] != '\0')
+		return world.look_answer;
+	if (fault != WORKS && fault != DIES_AFTER)
+		return outcome_make(OUTCOME_TRANSIENT, "503", "not asked");
+	if (fault == DIES_AFTER)
+		longjmp(world.death, 1);
+	*labels = world.labels;
+	return outcome_make(OUTCOME_OK, NULL, NULL);
+}
+
+static const TargetClass model_target = {
+	.type = "model", .set = model_set, .login = model_login, .end_sessions = model_end_sessions};
+static const StoreClass model_store = {
+	.type = "model", .publish = model_publish, .promote = model_promote, .look = model_look};
+
+const TargetClass *
+target_find(const char *type)
+{
+	return strcmp(type, "model") == 0 ? &model_target : NULL;
+}
+
+const StoreClass *
+store_find(const char *type)
+{
+	return strcmp(type, "model") == 0 ? &model_store : NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The driver
+ */
+
+/* One attempt; false if the worker died. */
+static bool
+attempt(Job *job, Outcome *outcome)
+{
+	volatile bool alive = false; /* survives longjmp() */
+
+	memset(world.logins, 0, sizeof(world.logins));
+	if (setjmp(world.death) == 0)
+	{
+		*outcome = steps_run(job, 60000);
+		alive = true;
+	}
+	for (size_t i = 0; i < COUNT_OF(world.logins); i++)
+		assert_in_range(world.logins[i], 0, 1);
+	return alive;
+}
+
+/* Attempts as the extension asks for them, until the step is over; its last outcome. */
+static Outcome
+drive(Job *job)
+{
+	Outcome outcome = {0};
+
+	for (int i = 0; i < 2 * SCRIPT_LENGTH + 2; i++)
+	{
+		if (!attempt(job, &outcome) || outcome.class == OUTCOME_UNKNOWN)
+			job->look = true;
+		else if (outcome.class == OUTCOME_TRANSIENT)
+			job->look = false;
+		else
+			return outcome;
+	}
+	fail_msg("the step does not come to an end");
+	return outcome;
+}
+
+/* All scripts, one after the other: false when they are over. */
+static bool
+next_script(Fault script[SCRIPT_LENGTH])
+{
+	for (int i = 0; i < SCRIPT_LENGTH; i++)
+	{
+		if (++script[i] < FAULT_COUNT)
+			return true;
+		script[i] = WORKS;
+	}
+	return false;
+}
+
+static void
+without(JobValue *value)
+{
+	value->id[0] = '\0';
+	secret_buf_wipe(&value->password);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Whatever happens, the protocol converges
+ */
+
+static void
+converge_set(const char *live, bool has_admin)
+{
+	Fault script[SCRIPT_LENGTH] = {WORKS};
+
+	do
+	{
+		Job *job = new_job(STEP_SET);
+		Outcome outcome;
+
+		if (!has_admin)
+			without(&job->admin);
+		strcpy(world.live, live);
+		memcpy(world.script, script, sizeof(script));
+		outcome = drive(job);
+		if (outcome.class == OUTCOME_OK)
+			assert_string_equal(world.live, VERSION_ID);
+		else
+		{
+			/* Given up, and truly so: the account is as it was, and could not be changed by itself. */
+			assert_int_equal(outcome.class, OUTCOME_PERMANENT);
+			assert_string_equal(world.live, live);
+			assert_false(has_admin);
+			assert_string_not_equal(live, FORMER_ID);
+		}
+		job_free(job);
+	} while (next_script(script));
+}
+
+TEST(set_by_an_admin_ends_with_the_version_in_force)
+{
+	converge_set(FORMER_ID, true);
+	converge_set(PREVIOUS_ID, true);
+	converge_set(OTHER_ID, true);
+	converge_set(VERSION_ID, true);
+}
+
+TEST(set_by_the_account_itself_ends_with_the_version_in_force_or_changes_nothing)
+{
+	converge_set(FORMER_ID, false);
+	converge_set(PREVIOUS_ID, false);
+	converge_set(OTHER_ID, false);
+	converge_set(VERSION_ID, false);
+}
+
+static void
+converge_undo(const char *live, bool has_admin)
+{
+	Fault script[SCRIPT_LENGTH] = {WORKS};
+
+	do
+	{
+		Job *job = new_job(STEP_UNDO);
+		Outcome outcome;
+
+		if (!has_admin)
+			without(&job->admin);
+		strcpy(world.live, live);
+		memcpy(world.script, script, sizeof(script));
+		outcome = drive(job);
+		if (outcome.class == OUTCOME_OK)
+			assert_string_equal(world.live, FORMER_ID);
+		else
+		{
+			assert_int_equal(outcome.class, OUTCOME_PERMANENT);
+			assert_string_equal(world.live, live);
+			assert_false(has_admin);
+			assert_string_equal(live, OTHER_ID);
+		}
+		job_free(job);
+	} while (next_script(script));
+}
+
+TEST(undo_ends_with_the_former_value_in_force)
+{
+	converge_undo(VERSION_ID, true);
+	converge_undo(FORMER_ID, true);
+	converge_undo(OTHER_ID, true);
+	converge_undo(VERSION_ID, false);
+	converge_undo(FORMER_ID, false);
+	converge_undo(OTHER_ID, false);
+}
+
+static void
+converge_finish(const char *current, bool has_former)
+{
+	Fault script[SCRIPT_LENGTH] = {WORKS};
+
+	do
+	{
+		Job *job = new_job(STEP_FINISH);
+		Outcome outcome;
+
+		if (!has_former)
+			without(&job->former);
+		strcpy(world.labels.current, current);
+		memcpy(world.script, script, sizeof(script));
+		outcome = drive(job);
+		if (outcome.class == OUTCOME_OK)
+			assert_string_equal(world.labels.current, VERSION_ID);
+		else
+		{
+			assert_int_equal(outcome.class, OUTCOME_SUPERSEDED);
+			assert_string_equal(world.labels.current, OTHER_ID);
+			assert_true(has_former);
+		}
+		job_free(job);
+	} while (next_script(script));
+}
+
+TEST(finish_ends_with_the_version_labelled_current_or_is_superseded)
+{
+	converge_finish(FORMER_ID, true);
+	converge_finish(VERSION_ID, true);
+	converge_finish(OTHER_ID, true);
+	converge_finish(OTHER_ID, false);
+	converge_finish("", false);
+}
+
+TEST(publish_ends_with_the_version_labelled_pending)
+{
+	Fault script[SCRIPT_LENGTH] = {WORKS};
+
+	do
+	{
+		Job *job = new_job(STEP_PUBLISH);
+
+		world.labels.pending[0] = '\0';
+		memcpy(world.script, script, sizeof(script));
+		assert_int_equal(drive(job).class, OUTCOME_OK);
+		assert_string_equal(world.labels.pending, VERSION_ID);
+		assert_string_equal(world.labels.current, FORMER_ID);
+		job_free(job);
+	} while (next_script(script));
+}
+
+TEST(test_ends_with_what_the_target_says_of_the_version)
+{
+	Fault script[SCRIPT_LENGTH] = {WORKS};
+
+	do
+	{
+		Job *job = new_job(STEP_TEST);
+
+		strcpy(world.live, script[0] % 2 == 0 ? VERSION_ID : FORMER_ID);
+		memcpy(world.script, script, sizeof(script));
+		assert_int_equal(drive(job).class, script[0] % 2 == 0 ? OUTCOME_OK : OUTCOME_REFUSED);
+		assert_true(world.query);
+		job_free(job);
+	} while (next_script(script));
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * What is called, and what is said
+ */
+
+TEST(a_first_attempt_sets_without_a_probe)
+{
+	Job *job = new_job(STEP_SET);
+
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.calls, 1);
+	assert_ptr_equal(world.by, &job->admin);
+	job_free(job);
+}
+
+TEST(an_account_without_an_admin_is_changed_by_its_former_value)
+{
+	Job *job = new_job(STEP_SET);
+
+	without(&job->admin);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_ptr_equal(world.by, &job->former);
+	job_free(job);
+}
+
+TEST(an_account_that_nobody_can_change_is_a_permanent_failure)
+{
+	Job *job = new_job(STEP_SET);
+	Outcome outcome;
+
+	without(&job->admin);
+	without(&job->former);
+	outcome = steps_run(job, 60000);
+	assert_int_equal(outcome.class, OUTCOME_PERMANENT);
+	assert_non_null(strstr(outcome.message, "neither an admin credential nor a former value"));
+	assert_int_equal(world.calls, 0);
+	job_free(job);
+}
+
+TEST(a_lost_set_that_took_effect_is_not_repeated)
+{
+	Job *job = new_job(STEP_SET);
+
+	job->look = true;
+	strcpy(world.live, VERSION_ID);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.sets, 0);
+	assert_int_equal(world.logins[1], 1);
+	assert_false(world.query);
+	job_free(job);
+}
+
+TEST(a_password_that_is_proved_settles_a_lost_set)
+{
+	Job *job = new_job(STEP_SET);
+
+	job->look = true;
+	world.login_answer = outcome_make(OUTCOME_PROVED, "53300", "too many connections");
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.sets, 0);
+	job_free(job);
+}
+
+TEST(an_account_with_its_previous_value_is_set_and_it_is_said)
+{
+	Job *job = new_job(STEP_SET);
+	Outcome outcome;
+
+	job->look = true;
+	without(&job->admin);
+	strcpy(world.live, PREVIOUS_ID);
+	outcome = steps_run(job, 60000);
+	assert_int_equal(outcome.class, OUTCOME_OK);
+	assert_string_equal(outcome.message, "the account had the previous value, not the current one");
+	assert_ptr_equal(world.by, &job->previous);
+	assert_string_equal(world.live, VERSION_ID);
+	job_free(job);
+}
+
+TEST(an_account_with_a_foreign_value_is_set_by_the_admin_and_it_is_said)
+{
+	Job *job = new_job(STEP_SET);
+	Outcome outcome;
+
+	job->look = true;
+	strcpy(world.live, OTHER_ID);
+	outcome = steps_run(job, 60000);
+	assert_int_equal(outcome.class, OUTCOME_OK);
+	assert_string_equal(outcome.message, "the account accepted none of the values that are known");
+	assert_string_equal(world.live, VERSION_ID);
+	job_free(job);
+}
+
+TEST(an_account_with_a_foreign_value_cannot_change_itself)
+{
+	Job *job = new_job(STEP_SET);
+	Outcome outcome;
+
+	job->look = true;
+	without(&job->admin);
+	strcpy(world.live, OTHER_ID);
+	outcome = steps_run(job, 60000);
+	assert_int_equal(outcome.class, OUTCOME_PERMANENT);
+	assert_string_equal(outcome.code, "28P01");
+	assert_int_equal(world.sets, 0);
+	assert_int_equal(world.logins[1] + world.logins[2] + world.logins[3], 3);
+	job_free(job);
+}
+
+TEST(a_value_that_is_former_and_previous_is_tried_once)
+{
+	Job *job = new_job(STEP_SET);
+
+	job->look = true;
+	strcpy(job->previous.id, FORMER_ID);
+	strcpy(world.live, OTHER_ID);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.logins[1], 1);
+	assert_int_equal(world.logins[2], 1);
+	job_free(job);
+}
+
+TEST(a_target_that_asks_for_no_password_is_set_again)
+{
+	Job *job = new_job(STEP_SET);
+
+	job->look = true;
+	world.login_answer = outcome_make(OUTCOME_INCONCLUSIVE, "", "trust");
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.logins[1], 1);
+	assert_int_equal(world.sets, 1);
+	/* Nothing was proved, so a failure leaves it unknown. */
+	world.set_answer = outcome_make(OUTCOME_TRANSIENT, "08001", "no connection");
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_UNKNOWN);
+	job_free(job);
+}
+
+TEST(what_cannot_be_looked_into_stays_unknown)
+{
+	static const JobStep steps[] = {STEP_SET, STEP_UNDO, STEP_FINISH};
+	static const OutcomeClass classes[] = {OUTCOME_TRANSIENT, OUTCOME_PERMANENT};
+
+	for (size_t i = 0; i < COUNT_OF(steps); i++)
+	{
+		for (size_t j = 0; j < COUNT_OF(classes); j++)
+		{
+			Job *job = new_job(steps[i]);
+			Outcome outcome;
+
+			job->look = true;
+			world.login_answer = outcome_make(classes[j], "XX", "no answer");
+			world.look_answer = world.login_answer;
+			outcome = steps_run(job, 60000);
+			assert_int_equal(outcome.class, OUTCOME_UNKNOWN);
+			assert_string_equal(outcome.code, "XX");
+			assert_int_equal(world.calls, 1);
+			job_free(job);
+		}
+	}
+}
+
+TEST(a_defect_is_told_as_one_also_after_an_unknown_result)
+{
+	Job *job = new_job(STEP_SET);
+
+	job->look = true;
+	world.login_answer = outcome_make(OUTCOME_INTERNAL, "", "a defect");
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_INTERNAL);
+	job_free(job);
+}
+
+TEST(once_settled_a_failed_set_is_told_as_what_it_is)
+{
+	static const OutcomeClass classes[] = {OUTCOME_TRANSIENT, OUTCOME_PERMANENT, OUTCOME_UNKNOWN};
+
+	for (size_t i = 0; i < COUNT_OF(classes); i++)
+	{
+		Job *job = new_job(STEP_SET);
+
+		job->look = true;
+		world.set_answer = outcome_make(classes[i], "XX", "as told");
+		assert_int_equal(steps_run(job, 60000).class, classes[i]);
+		job_free(job);
+	}
+}
+
+TEST(each_outcome_of_a_test_is_told_unchanged)
+{
+	for (int class = 0; class < OUTCOME_COUNT; class ++)
+	{
+		Job *job = new_job(STEP_TEST);
+		Outcome outcome;
+
+		job->look = true;
+		world.login_answer = outcome_make((OutcomeClass) class, "XX", "as told");
+		world.login_answer.retry_after_ms = 77;
+		outcome = steps_run(job, 60000);
+		assert_int_equal(outcome.class, class);
+		assert_string_equal(outcome.code, "XX");
+		assert_string_equal(outcome.message, "as told");
+		assert_int_equal(outcome.retry_after_ms, 77);
+		job_free(job);
+	}
+}
+
+TEST(sessions_are_ended_after_a_test_that_passed_if_the_policy_says_so)
+{
+	Job *job = new_job(STEP_TEST);
+
+	strcpy(world.live, VERSION_ID);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.ended, 0);
+	job->tree = cJSON_Parse("{\"terminate_sessions\":true}");
+	job->policy = job->tree;
+	/* That it fails is logged only. */
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.ended, 1);
+	strcpy(world.live, OTHER_ID);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_REFUSED);
+	assert_int_equal(world.ended, 1);
+	job_free(job);
+}
+
+TEST(labels_that_stand_are_not_moved_again)
+{
+	Job *job = new_job(STEP_FINISH);
+
+	job->look = true;
+	strcpy(world.labels.current, VERSION_ID);
+	world.labels.pending[0] = '\0';
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.promotes, 0);
+	job_free(job);
+}
+
+TEST(a_label_pending_that_stays_behind_does_not_undo_a_rotation)
+{
+	Job *job = new_job(STEP_FINISH);
+	Outcome outcome;
+
+	job->look = true;
+	strcpy(world.labels.current, VERSION_ID);
+	world.promote_answer = outcome_make(OUTCOME_PERMANENT, "AccessDenied", "no");
+	outcome = steps_run(job, 60000);
+	assert_int_equal(outcome.class, OUTCOME_OK);
+	assert_non_null(strstr(outcome.message, "the label pending stayed"));
+	job_free(job);
+}
+
+TEST(a_secret_that_is_gone_from_the_store_is_superseded)
+{
+	Job *job = new_job(STEP_FINISH);
+	Outcome outcome;
+
+	job->look = true;
+	memset(&world.labels, 0, sizeof(world.labels));
+	outcome = steps_run(job, 60000);
+	assert_int_equal(outcome.class, OUTCOME_SUPERSEDED);
+	assert_string_equal(outcome.message, "the secret is no longer at the store");
+	job_free(job);
+}
+
+TEST(undo_without_a_former_value_is_a_permanent_failure)
+{
+	Job *job = new_job(STEP_UNDO);
+
+	without(&job->former);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_PERMANENT);
+	assert_int_equal(world.calls, 0);
+	job_free(job);
+}
+
+TEST(undo_that_was_done_already_is_not_repeated)
+{
+	Job *job = new_job(STEP_UNDO);
+
+	job->look = true;
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.sets, 0);
+	job_free(job);
+}
+
+TEST(undo_by_the_account_itself_uses_the_new_value)
+{
+	Job *job = new_job(STEP_UNDO);
+
+	without(&job->admin);
+	strcpy(world.live, VERSION_ID);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_ptr_equal(world.by, &job->version);
+	assert_int_equal(world.calls, 1);
+	job_free(job);
+}
+
+TEST(a_kind_that_is_not_compiled_in_is_a_permanent_failure)
+{
+	for (int step = 0; step < STEP_COUNT; step++)
+	{
+		Job *job = new_job((JobStep) step);
+
+		job->target_type = "x";
+		job->store_type = "x";
+		assert_int_equal(steps_run(job, 60000).class, OUTCOME_PERMANENT);
+		assert_int_equal(world.calls, 0);
+		job_free(job);
+	}
+}
+
+TEST(a_step_that_is_none_is_a_defect)
+{
+	Job *job = new_job((JobStep) 99);
+
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_INTERNAL);
+	job_free(job);
+}
+
+TEST(nothing_is_sent_when_the_lease_is_about_to_end)
+{
+	for (int step = 0; step < STEP_COUNT; step++)
+	{
+		Job *job = new_job((JobStep) step);
+
+		job->lease_end = deadline_in(STEPS_LEASE_RESERVE_MS);
+		assert_int_equal(steps_run(job, 60000).class, OUTCOME_TRANSIENT);
+		job->look = true;
+		assert_int_equal(steps_run(job, 60000).class, OUTCOME_UNKNOWN);
+		assert_int_equal(world.calls, 0);
+		job_free(job);
+	}
+}
+
+TEST(no_outcome_holds_a_value_of_the_job)
+{
+	Job *job = new_job(STEP_SET);
+	Outcome outcome;
+
+	world.set_answer = outcome_make(OUTCOME_UNKNOWN, "admin-pw",
+									"version-pw former-pw previous-pw admin-pw version%%2dpw");
+	outcome = steps_run(job, 60000);
+	assert_string_equal(outcome.message, "*** *** *** *** ***");
+	assert_string_equal(outcome.code, "***");
+	job_free(job);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(set_by_an_admin_ends_with_the_version_in_force),
+		cmocka_unit_test(
+			set_by_the_account_itself_ends_with_the_version_in_force_or_changes_nothing),
+		cmocka_unit_test(undo_ends_with_the_former_value_in_force),
+		cmocka_unit_test(finish_ends_with_the_version_labelled_current_or_is_superseded),
+		cmocka_unit_test(publish_ends_with_the_version_labelled_pending),
+		cmocka_unit_test(test_ends_with_what_the_target_says_of_the_version),
+		cmocka_unit_test(a_first_attempt_sets_without_a_probe),
+		cmocka_unit_test(an_account_without_an_admin_is_changed_by_its_former_value),
+		cmocka_unit_test(an_account_that_nobody_can_change_is_a_permanent_failure),
+		cmocka_unit_test(a_lost_set_that_took_effect_is_not_repeated),
+		cmocka_unit_test(a_password_that_is_proved_settles_a_lost_set),
+		cmocka_unit_test(an_account_with_its_previous_value_is_set_and_it_is_said),
+		cmocka_unit_test(an_account_with_a_foreign_value_is_set_by_the_admin_and_it_is_said),
+		cmocka_unit_test(an_account_with_a_foreign_value_cannot_change_itself),
+		cmocka_unit_test(a_value_that_is_former_and_previous_is_tried_once),
+		cmocka_unit_test(a_target_that_asks_for_no_password_is_set_again),
+		cmocka_unit_test(what_cannot_be_looked_into_stays_unknown),
+		cmocka_unit_test(a_defect_is_told_as_one_also_after_an_unknown_result),
+		cmocka_unit_test(once_settled_a_failed_set_is_told_as_what_it_is),
+		cmocka_unit_test(each_outcome_of_a_test_is_told_unchanged),
+		cmocka_unit_test(sessions_are_ended_after_a_test_that_passed_if_the_policy_says_so),
+		cmocka_unit_test(labels_that_stand_are_not_moved_again),
+		cmocka_unit_test(a_label_pending_that_stays_behind_does_not_undo_a_rotation),
+		cmocka_unit_test(a_secret_that_is_gone_from_the_store_is_superseded),
+		cmocka_unit_test(undo_without_a_former_value_is_a_permanent_failure),
+		cmocka_unit_test(undo_that_was_done_already_is_not_repeated),
+		cmocka_unit_test(undo_by_the_account_itself_uses_the_new_value),
+		cmocka_unit_test(a_kind_that_is_not_compiled_in_is_a_permanent_failure),
+		cmocka_unit_test(a_step_that_is_none_is_a_defect),
+		cmocka_unit_test(nothing_is_sent_when_the_lease_is_about_to_end),
+		cmocka_unit_test(no_outcome_holds_a_value_of_the_job),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

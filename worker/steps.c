@@ -1,0 +1,317 @@
+/*
+ * steps.c - what a job means; see steps.h.
+ */
+#include "steps.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "log.h"
+#include "store.h"
+#include "target.h"
+
+/*
+ * One run of a job. settled: no attempt before this one has an effect that we do not know of, so what the
+ * last call says is true of the step.
+ */
+typedef struct Run
+{
+	const Job *job;
+	const StoreClass *store;
+	const TargetClass *target;
+	Deadline deadline;
+	bool settled;
+} Run;
+
+static bool
+exists(const JobValue *value)
+{
+	return value->id[0] != '\0';
+}
+
+static bool
+is_same(const char *id, const JobValue *value)
+{
+	return exists(value) && strcmp(id, value->id) == 0;
+}
+
+/* Does the account have the value that logged in so? */
+static bool
+is_accepted(const Outcome *login)
+{
+	return login->class == OUTCOME_OK || login->class == OUTCOME_PROVED;
+}
+
+/* Adds to an outcome that says nothing yet what an operator should know. */
+static void
+note(Outcome *outcome, const char *words)
+{
+	if (outcome->message[0] == '\0')
+		(void) snprintf(outcome->message, sizeof(outcome->message), "%s", words);
+}
+
+/* The credential that changes the account: the admin's, or else one of its own. */
+static const JobValue *
+changer(const Job *job, const JobValue *own)
+{
+	return exists(&job->admin) ? &job->admin : own;
+}
+
+static Outcome
+change(const Run *run, const JobValue *value, const JobValue *by)
+{
+	if (!exists(by))
+		return outcome_make(
+			OUTCOME_PERMANENT, NULL,
+			"there is neither an admin credential nor a former value to change the account with");
+	return run->target->set(run->job, value, by, run->deadline);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * set
+ */
+
+/*
+ * Which of the account's values is in force: NULL if none is known to be. *login is what came of the last
+ * value that was tried. Nothing more is tried after an answer that says nothing about the value.
+ */
+static const JobValue *
+find_value_in_force(const Run *run, Outcome *login)
+{
+	const Job *job = run->job;
+	const JobValue *const values[] = {&job->version, &job->former, &job->previous};
+
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+	{
+		bool is_repeated = i == 2 && is_same(values[2]->id, values[1]);
+
+		if (!exists(values[i]) || is_repeated)
+			continue;
+		*login = run->target->login(job, values[i], false, run->deadline);
+		if (is_accepted(login))
+			return values[i];
+		if (login->class != OUTCOME_REFUSED)
+			return NULL;
+	}
+	return NULL;
+}
+
+static Outcome
+set_after_looking(Run *run)
+{
+	const Job *job = run->job;
+	Outcome login = {0};
+	Outcome outcome;
+	const JobValue *found = find_value_in_force(run, &login);
+
+	if (found == &job->version)
+	{
+		login.class = OUTCOME_OK;
+		return login;
+	}
+	if (found == NULL && login.class == OUTCOME_INCONCLUSIVE)
+		return change(run, &job->version, changer(job, &job->former));
+	if (found == NULL && login.class != OUTCOME_REFUSED)
+		return login;
+
+	run->settled = true;
+	if (found == NULL && !exists(&job->admin))
+		return outcome_make(OUTCOME_PERMANENT, login.code,
+							"the account accepts none of the values that are known: %.300s",
+							login.message);
+	outcome = change(run, &job->version, changer(job, found));
+	if (outcome.class == OUTCOME_OK && found == NULL)
+		note(&outcome, "the account accepted none of the values that are known");
+	if (outcome.class == OUTCOME_OK && found == &job->previous)
+		note(&outcome, "the account had the previous value, not the current one");
+	return outcome;
+}
+
+static Outcome
+run_set(Run *run)
+{
+	if (run->job->look)
+		return set_after_looking(run);
+	return change(run, &run->job->version, changer(run->job, &run->job->former));
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * test
+ */
+
+/* Who still has the former value in a session is sent away; that it fails is no reason to fail the rotation. */
+static void
+end_sessions(const Run *run)
+{
+	const Job *job = run->job;
+	Outcome outcome;
+
+	if (run->target->end_sessions == NULL || !job_flag(job->policy, "terminate_sessions", false))
+		return;
+	outcome = run->target->end_sessions(job, changer(job, &job->version), run->deadline);
+	outcome_scrub(&outcome, &job->version.password);
+	outcome_scrub(&outcome, &job->admin.password);
+	if (outcome.class != OUTCOME_OK)
+		log_event(LOG_WARNING,
+				  &(LogEvent){.rotation = job->rotation,
+							  .secret = job->secret,
+							  .target = job->target_name,
+							  .attempt = -1,
+							  .duration_ms = -1,
+							  .class = outcome_name(outcome.class),
+							  .code = outcome.code,
+							  .detail = outcome.message},
+				  "could not end the account's sessions");
+}
+
+static Outcome
+run_test(Run *run)
+{
+	Outcome outcome = run->target->login(run->job, &run->job->version, true, run->deadline);
+
+	/* A login changes nothing, whatever became of the one before. */
+	run->settled = true;
+	if (is_accepted(&outcome))
+		end_sessions(run);
+	return outcome;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * publish, finish
+ */
+
+static Outcome
+run_publish(Run *run)
+{
+	/* Publishing the same version again is no change, so there is nothing to look at first. */
+	return run->store->publish(run->job, run->deadline);
+}
+
+static Outcome
+run_finish(Run *run)
+{
+	const Job *job = run->job;
+	StoreLabels labels = {0};
+	Outcome outcome;
+
+	if (!job->look)
+		return run->store->promote(job, run->deadline);
+
+	outcome = run->store->look(job, &labels, run->deadline);
+	if (outcome.class != OUTCOME_OK)
+		return outcome;
+	run->settled = true;
+	if (is_same(labels.current, &job->version))
+	{
+		if (is_same(labels.pending, &job->version))
+		{
+			/* It is current, which is what counts: the rotation must not be undone any more. */
+			outcome = run->store->promote(job, run->deadline);
+			if (outcome.class != OUTCOME_OK)
+				return outcome_make(OUTCOME_OK, NULL,
+									"the version is current, but the label pending stayed at it");
+		}
+		return outcome;
+	}
+	if (exists(&job->former) && !is_same(labels.current, &job->former))
+		return outcome_make(OUTCOME_SUPERSEDED, NULL,
+							labels.exists ? "another version is labelled current at the store"
+										  : "the secret is no longer at the store");
+	return run->store->promote(job, run->deadline);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * undo
+ */
+
+static Outcome
+run_undo(Run *run)
+{
+	const Job *job = run->job;
+	Outcome outcome, login;
+
+	if (!exists(&job->former))
+		return outcome_make(OUTCOME_PERMANENT, NULL, "there is no former value to give back");
+	if (job->look)
+	{
+		login = run->target->login(job, &job->former, false, run->deadline);
+		if (is_accepted(&login))
+		{
+			login.class = OUTCOME_OK;
+			return login;
+		}
+		if (login.class != OUTCOME_REFUSED && login.class != OUTCOME_INCONCLUSIVE)
+			return login;
+		run->settled = login.class == OUTCOME_REFUSED;
+	}
+	outcome = change(run, &job->former, changer(job, &job->version));
+
+	/* Who cannot log in with the new value to change it back may have the former one still. */
+	if (!job->look && !exists(&job->admin) &&
+		(outcome.class == OUTCOME_PERMANENT || outcome.class == OUTCOME_REFUSED))
+	{
+		login = run->target->login(job, &job->former, false, run->deadline);
+		if (is_accepted(&login))
+			return outcome_make(OUTCOME_OK, NULL, "the account had its former value still");
+		if (login.class == OUTCOME_TRANSIENT)
+			return login;
+	}
+	return outcome;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * All of them
+ */
+
+typedef struct StepAct
+{
+	Outcome (*run)(Run *run);
+	bool at_store; /* else at the target */
+} StepAct;
+
+static const StepAct acts[STEP_COUNT] = {
+	[STEP_PUBLISH] = {run_publish, true}, [STEP_SET] = {run_set, false},
+	[STEP_TEST] = {run_test, false},	  [STEP_FINISH] = {run_finish, true},
+	[STEP_UNDO] = {run_undo, false},
+};
+
+static Outcome
+run_step(Run *run)
+{
+	const Job *job = run->job;
+
+	if ((unsigned) job->step >= STEP_COUNT)
+		return outcome_make(OUTCOME_INTERNAL, NULL, "there is no step %d", (int) job->step);
+	run->store = store_find(job->store_type);
+	run->target = target_find(job->target_type);
+	if (acts[job->step].at_store && run->store == NULL)
+		return outcome_make(OUTCOME_PERMANENT, NULL, "this program has no store of type \"%.64s\"",
+							job->store_type);
+	if (!acts[job->step].at_store && run->target == NULL)
+		return outcome_make(OUTCOME_PERMANENT, NULL, "this program has no target of type \"%.64s\"",
+							job->target_type);
+	if (deadline_left(run->deadline) == 0)
+		return outcome_make(OUTCOME_TRANSIENT, NULL, "the lease ended before anything was sent");
+	return acts[job->step].run(run);
+}
+
+Outcome
+steps_run(const Job *job, int64_t act_timeout_ms)
+{
+	Run run = {
+		.job = job,
+		.deadline =
+			deadline_sooner(deadline_in(act_timeout_ms), job->lease_end - STEPS_LEASE_RESERVE_MS),
+		.settled = !job->look,
+	};
+	Outcome outcome = run_step(&run);
+
+	/* "Nothing was changed" is true of this attempt, and not known of the one before. */
+	if (!run.settled && (outcome.class == OUTCOME_TRANSIENT || outcome.class == OUTCOME_PERMANENT))
+		outcome.class = OUTCOME_UNKNOWN;
+	outcome_scrub(&outcome, &job->version.password);
+	outcome_scrub(&outcome, &job->former.password);
+	outcome_scrub(&outcome, &job->previous.password);
+	outcome_scrub(&outcome, &job->admin.password);
+	return outcome;
+}
