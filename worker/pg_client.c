@@ -205,6 +205,12 @@ finish_connecting(PGconn *conn, Deadline reach_by, Deadline deadline, bool all_b
 	return true;
 }
 
+/* libpq would write notices, and what a server says as it ends a session, to standard error. */
+static void
+be_quiet(void *argument __attribute__((unused)), const PGresult *notice __attribute__((unused)))
+{
+}
+
 static PgClient *
 connect_place(const PgServer *server, const Place *place, Deadline reach_by, Deadline deadline,
 			  PgError *err)
@@ -225,6 +231,7 @@ connect_place(const PgServer *server, const Place *place, Deadline reach_by, Dea
 		return NULL;
 	}
 	(void) PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+	(void) PQsetNoticeReceiver(conn, be_quiet, NULL);
 	client = calloc(1, sizeof(*client));
 	/* Else closing could wait for a server that reads nothing. */
 	if (client == NULL || !finish_connecting(conn, reach_by, deadline, server->read_write, err) ||
@@ -635,6 +642,12 @@ int
 pg_server_version(const PgClient *client)
 {
 	return PQserverVersion(client->conn);
+}
+
+int
+pg_backend_pid(const PgClient *client)
+{
+	return PQbackendPID(client->conn);
 }
 
 bool

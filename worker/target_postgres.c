@@ -137,7 +137,8 @@ not_connected(const PgError *err, const char *user)
 
 /*
  * Opens the transaction and keeps it short whatever becomes of us. Its own settings come first: what a
- * database's owner put before pg_catalog must not be called.
+ * database's owner put before pg_catalog must not be called. Durations are logged behind the commit, so
+ * what keeps the log quiet is set for the session, unless a pooler will give that to somebody else.
  */
 static bool
 append_settings(char *sql, size_t size, const PgClient *client, int64_t left)
@@ -168,8 +169,8 @@ append_settings(char *sql, size_t size, const PgClient *client, int64_t left)
 			return false;
 		used += snprintf(sql + used, size - (size_t) used,
 						 ", CASE WHEN current_setting('%s', true) IS NOT NULL AND %s "
-						 "THEN set_config('%s', '%s', true) END",
-						 quiet[i][0], may, quiet[i][0], quiet[i][1]);
+						 "THEN set_config('%s', '%s', pg_backend_pid() <> %d) END",
+						 quiet[i][0], may, quiet[i][0], quiet[i][1], pg_backend_pid(client));
 	}
 	return used >= 0 && (size_t) used < size;
 }
@@ -457,12 +458,14 @@ end_sessions(const Job *job, const JobValue *by, Deadline deadline)
 
 	if (client == NULL)
 		return not_connected(&err, username_of(job, by));
-	switch (pg_exec(client,
-					"SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity "
-					"WHERE usename::pg_catalog.text OPERATOR(pg_catalog.=) $1 "
-					"AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() "
-					"AND pg_catalog.pg_terminate_backend(pid)",
-					1, &role, until, &answer, &err))
+	/* Beside the other conditions the planner might end sessions before it looks whose they are. */
+	switch (
+		pg_exec(client,
+				"SELECT pg_catalog.count(*) FILTER (WHERE pg_catalog.pg_terminate_backend(pid)) "
+				"FROM (SELECT pid FROM pg_catalog.pg_stat_activity "
+				"WHERE usename::pg_catalog.text OPERATOR(pg_catalog.=) $1 "
+				"AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() OFFSET 0) AS those",
+				1, &role, until, &answer, &err))
 	{
 		case PG_DONE:
 			outcome = outcome_make(OUTCOME_OK, NULL, "%s sessions ended", pg_value(answer, 0, 0));

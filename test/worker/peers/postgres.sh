@@ -46,7 +46,7 @@ CREATE ROLE admin CREATEROLE LOGIN PASSWORD 'admin-password';
 CREATE ROLE plain LOGIN PASSWORD 'plain-password';
 CREATE ROLE app LOGIN PASSWORD 'app-password';
 CREATE ROLE own LOGIN PASSWORD 'own-password';
-CREATE ROLE "we""ird 'r\\ole %s $1" LOGIN PASSWORD 'weird-password';
+CREATE ROLE "we""ird 'r\ole %s $1" LOGIN PASSWORD 'weird-password';
 CREATE ROLE trusted LOGIN PASSWORD 'trusted-password';
 CREATE ROLE unwanted LOGIN PASSWORD 'unwanted-password';
 CREATE ROLE directory LOGIN PASSWORD 'directory-password';
