@@ -39,6 +39,7 @@ OBJS = \
 	src/functions_generate.o \
 	src/functions_guard.o \
 	src/functions_health.o \
+	src/functions_intake.o \
 	src/functions_keys.o \
 	src/functions_manage.o \
 	src/functions_observe.o \
@@ -52,6 +53,7 @@ OBJS = \
 	src/grants.o \
 	src/guc.o \
 	src/hba.o \
+	src/intake.o \
 	src/keyring.o \
 	src/lease.o \
 	src/login.o \
@@ -102,6 +104,7 @@ SQL_PARTS = \
 	sql/secret.sql \
 	sql/rotate.sql \
 	sql/worker.sql \
+	sql/intake.sql \
 	sql/admin.sql \
 	sql/keys.sql \
 	sql/observe.sql \

@@ -284,7 +284,7 @@ CREATE TABLE rotor.rotation (
     secret_id          bigint NOT NULL REFERENCES rotor.secret,
     version_id         uuid,
     trigger            text NOT NULL CONSTRAINT rotation_trigger_is_known
-        CHECK (trigger IN ('manual', 'schedule', 'rollback', 'emergency')),
+        CHECK (trigger IN ('manual', 'schedule', 'rollback', 'emergency', 'value')),
     strategy           text NOT NULL CONSTRAINT rotation_strategy_is_staged_or_immediate
         CHECK (strategy IN ('staged', 'immediate')),
     step               text NOT NULL,
@@ -332,7 +332,7 @@ COMMENT ON TABLE rotor.rotation IS 'one attempt to give a secret a new value; it
 COMMENT ON COLUMN rotor.rotation.id IS 'the rotation''s uuid';
 COMMENT ON COLUMN rotor.rotation.secret_id IS 'the secret';
 COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings; history outlives it';
-COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule, rollback or emergency';
+COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule, rollback, emergency, or value: the user''s own';
 COMMENT ON COLUMN rotor.rotation.strategy IS 'staged or immediate';
 COMMENT ON COLUMN rotor.rotation.step IS 'what comes next: create, set, test, finish, undo; done when it is over';
 COMMENT ON COLUMN rotor.rotation.status IS 'pending, in_progress, verifying; then success, failed, rolled_back or cancelled';
@@ -634,6 +634,20 @@ CREATE FUNCTION rotor.setup_worker(role text DEFAULT 'rotor_worker') RETURNS voi
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_setup_worker';
 COMMENT ON FUNCTION rotor.setup_worker(text) IS
     'lets a role, which is made if there is none, do the work outside: EXECUTE on claim(), heartbeat(), complete() and fail(), nothing else; superusers only';
+
+-- sql/intake.sql
+
+-- A value of the user's own, which never stands in SQL text: `rotor set` calls these.
+
+CREATE FUNCTION rotor.intake_certificate() RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_intake_certificate';
+COMMENT ON FUNCTION rotor.intake_certificate() IS
+    'a certificate, in PEM, to wrap a value for set_value() with (CMS); its private key exists in this session only';
+
+CREATE FUNCTION rotor.set_value(secret text, envelope text, adopt boolean DEFAULT false) RETURNS uuid
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_set_value';
+COMMENT ON FUNCTION rotor.set_value(text, text, boolean) IS
+    'rotates the secret to the value in the envelope, queued in the caller''s transaction, and returns the rotation''s uuid; adopt => true: the account has it already, so it only becomes current, and null is returned; manage on the secret is needed';
 
 -- sql/admin.sql
 

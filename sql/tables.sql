@@ -265,7 +265,7 @@ CREATE TABLE rotor.rotation (
     secret_id          bigint NOT NULL REFERENCES rotor.secret,
     version_id         uuid,
     trigger            text NOT NULL CONSTRAINT rotation_trigger_is_known
-        CHECK (trigger IN ('manual', 'schedule', 'rollback', 'emergency')),
+        CHECK (trigger IN ('manual', 'schedule', 'rollback', 'emergency', 'value')),
     strategy           text NOT NULL CONSTRAINT rotation_strategy_is_staged_or_immediate
         CHECK (strategy IN ('staged', 'immediate')),
     step               text NOT NULL,
@@ -313,7 +313,7 @@ COMMENT ON TABLE rotor.rotation IS 'one attempt to give a secret a new value; it
 COMMENT ON COLUMN rotor.rotation.id IS 'the rotation''s uuid';
 COMMENT ON COLUMN rotor.rotation.secret_id IS 'the secret';
 COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings; history outlives it';
-COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule, rollback or emergency';
+COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule, rollback, emergency, or value: the user''s own';
 COMMENT ON COLUMN rotor.rotation.strategy IS 'staged or immediate';
 COMMENT ON COLUMN rotor.rotation.step IS 'what comes next: create, set, test, finish, undo; done when it is over';
 COMMENT ON COLUMN rotor.rotation.status IS 'pending, in_progress, verifying; then success, failed, rolled_back or cancelled';

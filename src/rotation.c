@@ -159,9 +159,12 @@ job_new_rotation(Job *job)
 	row->id = rotation_new_uuid();
 	row->secret_id = job->secret.id;
 	row->trigger = order->rollback		 ? "rollback"
+				   : order->has_version	 ? "value"
 				   : order->in_emergency ? "emergency"
 				   : order->scheduled	 ? "schedule"
 										 : "manual";
+	row->has_version = order->has_version;
+	row->version = order->version;
 	row->in_emergency = order->in_emergency;
 	row->emergency = order->emergency;
 	row->strategy = immediate ? "immediate" : "staged";

@@ -31,6 +31,8 @@ typedef struct RotationOrder
 	Oid role;
 	bool scheduled;			/* leave it alone if somebody else is at it */
 	bool rollback;			/* back to the previous version */
+	bool has_version;		/* queued with a value of its own, sealed as pending */
+	pg_uuid_t version;		/* that one */
 	bool in_emergency;		/* the former value has leaked */
 	pg_uuid_t emergency;	/* which one */
 	int strategy;			/* -1: the policy's; 0: staged; 1: immediate */

@@ -236,8 +236,9 @@ refused_by_check(Job *job)
 {
 	strlcpy(job->failure.hint, "Make the policy generate what the server's password check accepts.",
 			sizeof(job->failure.hint));
-	/* A former value cannot be replaced by another one. */
-	if (strcmp(job->row.trigger, "rollback") == 0 || ++job->refused_values >= MAX_REFUSED_VALUES)
+	/* A former value, or the user's own, cannot be replaced by another one. */
+	if (strcmp(job->row.trigger, "rollback") == 0 || strcmp(job->row.trigger, "value") == 0 ||
+		++job->refused_values >= MAX_REFUSED_VALUES)
 		return FSM_OUTCOME_PERMANENT;
 	secret_buf_wipe(&job->value);
 	return FSM_OUTCOME_REFUSED_BY_HOOK;
