@@ -81,6 +81,20 @@ OPTION(STORE_RATE, "store_rate", .kind = OPTION_INTEGER, SAME("20"), .least = 1,
 	   .unit = "calls a second", .reload = true,
 	   .about = "How many jobs a second are begun at one store.")
 
+OPTION(VAULT_TOKEN_FILE, "vault_token_file", .kind = OPTION_FILE,
+	   .about =
+		   "A file with a token for stores of type vault whose option auth is token. Without it "
+		   "VAULT_TOKEN of the environment counts.")
+OPTION(VAULT_ROLE_ID, "vault_role_id", .kind = OPTION_TEXT,
+	   .about = "The role id, for stores of type vault whose option auth is approle.")
+OPTION(VAULT_SECRET_ID_FILE, "vault_secret_id_file", .kind = OPTION_FILE,
+	   .about = "A file with the secret id that belongs to vault_role_id.")
+OPTION(VAULT_JWT_FILE, "vault_jwt_file", .kind = OPTION_FILE,
+	   SAME("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+	   .about =
+		   "A file with the token of a Kubernetes service account, for stores of type vault whose "
+		   "option auth is kubernetes.")
+
 OPTION(ALLOW_HTTP, "allow_http", .kind = OPTION_BOOLEAN, SAME("off"),
 	   .about = "Whether plain http may be used for hosts that are not this one.")
 OPTION(MLOCK, "mlock", .kind = OPTION_BOOLEAN, SAME("off"),

@@ -11,6 +11,7 @@
 static const StoreClass *const stores[] = {
 	&store_aws,
 	&store_file,
+	&store_vault,
 	NULL,
 };
 

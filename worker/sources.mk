@@ -30,7 +30,10 @@ WORKER_SOURCES = \
 	steps.c \
 	store_aws.c \
 	store_file.c \
+	store_vault.c \
 	target_postgres.c \
+	vault_kv.c \
+	vault_session.c \
 	wipe_heap.c
 
 # Those of common/ that it needs, one per line.

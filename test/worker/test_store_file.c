@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "atomic_file.h"
-#include "make_job.h"
+#include "job_of.h"
 #include "pgpass.h"
 #include "secret_json.h"
 #include "store.h"
@@ -122,7 +122,7 @@ run(const TestJob *test, bool promote)
 	Outcome outcome;
 
 	with_step.step = promote ? "finish" : "publish";
-	job = make_job(&with_step);
+	job = job_of(&with_step);
 	outcome = promote ? store_file.promote(job, far_away()) : store_file.publish(job, far_away());
 	job_free(job);
 	return outcome;
@@ -132,7 +132,7 @@ static void
 assert_labels(const TestJob *test, const char *pending, const char *current, const char *previous)
 {
 	TestJob looking = *test;
-	Job *job = make_job((looking.step = "finish", &looking));
+	Job *job = job_of((looking.step = "finish", &looking));
 	StoreLabels labels;
 	Outcome outcome = store_file.look(job, &labels, far_away());
 
@@ -149,7 +149,7 @@ static void
 assert_reads(const TestJob *test, const char *password)
 {
 	TestJob reading = *test;
-	Job *job = make_job((reading.step = "finish", &reading));
+	Job *job = job_of((reading.step = "finish", &reading));
 	SecretBuf username = {0}, found = {0};
 	Outcome outcome = store_file.read(job, &username, &found, far_away());
 
@@ -572,7 +572,7 @@ TEST(a_missing_folder_may_come)
 TEST(a_held_lock_is_waited_for_until_the_deadline)
 {
 	TestJob test = rotation(options_json("db.json", "json", ""));
-	Job *job = make_job(&test);
+	Job *job = job_of(&test);
 	int fd = open(path_of(".db.json.rotor-lock"), O_RDWR | O_CREAT, 0600);
 	Outcome outcome;
 
@@ -590,7 +590,7 @@ TEST(a_held_lock_is_waited_for_until_the_deadline)
 TEST(check_changes_nothing_and_finds_what_would_fail)
 {
 	TestJob test = rotation(options_json("db.json", "json", ""));
-	Job *job = make_job(&test);
+	Job *job = job_of(&test);
 	Outcome outcome = store_file.check(job, far_away());
 
 	assert_outcome(&outcome, OUTCOME_OK);
@@ -719,7 +719,7 @@ crash_everywhere(const char *format)
 		(void) run(&test, false);
 		died = promote_and_die(&test, call);
 
-		job = make_job(&test);
+		job = job_of(&test);
 		outcome = store_file.read(job, &username, &password, far_away());
 		assert_outcome(&outcome, OUTCOME_OK);
 		if (strcmp(password.data, OLD) == 0)

@@ -1,7 +1,7 @@
 /*
- * make_job.c - jobs for tests; see make_job.h.
+ * job_of.c - jobs for tests; see job_of.h.
  */
-#include "make_job.h"
+#include "job_of.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +58,7 @@ parse(const char *json, const char *otherwise)
 }
 
 Job *
-make_job(const TestJob *test)
+job_of(const TestJob *test)
 {
 	cJSON *tree = cJSON_CreateObject();
 	cJSON *account = cJSON_AddObjectToObject(tree, "account");

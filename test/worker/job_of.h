@@ -1,8 +1,8 @@
 /*
- * make_job.h - jobs for tests of stores and targets, by way of job_parse().
+ * job_of.h - jobs for tests of stores and targets, by way of job_parse().
  */
-#ifndef ROTOR_TEST_MAKE_JOB_H
-#define ROTOR_TEST_MAKE_JOB_H
+#ifndef ROTOR_TEST_JOB_OF_H
+#define ROTOR_TEST_JOB_OF_H
 
 #include "job.h"
 
@@ -31,7 +31,7 @@ typedef struct TestJob
 } TestJob;
 
 /* Ends the program if it is no job. Freed by job_free(). */
-extern Job *make_job(const TestJob *test);
+extern Job *job_of(const TestJob *test);
 
 /* A deadline that no test reaches. */
 extern Deadline far_away(void);
