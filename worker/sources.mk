@@ -8,6 +8,9 @@ WORKER_SOURCES = \
 	aws_metadata.c \
 	aws_profile.c \
 	aws_secret.c \
+	backoff.c \
+	breaker.c \
+	bucket.c \
 	deadline.c \
 	http_client.c \
 	http_server.c \
@@ -20,9 +23,11 @@ WORKER_SOURCES = \
 	options_table.c \
 	options_value.c \
 	outcome.c \
+	peers.c \
 	pg_client.c \
 	pg_error.c \
 	pgpass.c \
+	pool.c \
 	registry.c \
 	resolve.c \
 	secret_file.c \

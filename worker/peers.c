@@ -1,0 +1,199 @@
+/*
+ * peers.c - what the main loop knows of targets and stores; see peers.h.
+ */
+#include "peers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backoff.h"
+#include "log.h"
+#include "metrics.h"
+#include "options.h"
+
+/* A guess at how long a job takes, for how soon one that finds its target busy should come back. */
+#define JOB_GUESS_MS 250
+
+typedef struct Peer
+{
+	struct Peer *next;
+	bool is_store;
+	Breaker breaker;
+	Bucket bucket;
+	int running;
+	int turned_away; /* since the last that was admitted: how long the queue is, at least */
+	char name[];
+} Peer;
+
+struct Peers
+{
+	Peer *first;
+	int count;
+};
+
+Peers *
+peers_new(void)
+{
+	return calloc(1, sizeof(Peers));
+}
+
+void
+peers_free(Peers *peers)
+{
+	if (peers == NULL)
+		return;
+	while (peers->first != NULL)
+	{
+		Peer *peer = peers->first;
+
+		peers->first = peer->next;
+		free(peer);
+	}
+	free(peers);
+}
+
+bool
+peers_is_at_store(const Job *job)
+{
+	return job->step == STEP_PUBLISH || job->step == STEP_FINISH;
+}
+
+static void
+forget_one(Peers *peers)
+{
+	for (Peer **link = &peers->first; *link != NULL; link = &(*link)->next)
+	{
+		Peer *peer = *link;
+
+		if (peer->running == 0 && peer->breaker.state == BREAKER_CLOSED)
+		{
+			*link = peer->next;
+			free(peer);
+			peers->count--;
+			return;
+		}
+	}
+}
+
+/* NULL if there is no memory for one more. */
+static Peer *
+peer_of(Peers *peers, const Job *job)
+{
+	bool is_store = peers_is_at_store(job);
+	const char *name = is_store ? job->store_name : job->target_name;
+	Peer *peer;
+
+	for (peer = peers->first; peer != NULL; peer = peer->next)
+	{
+		if (peer->is_store == is_store && strcmp(peer->name, name) == 0)
+			return peer;
+	}
+	if (peers->count >= PEERS_MAX)
+		forget_one(peers);
+	peer = calloc(1, sizeof(*peer) + strlen(name) + 1);
+	if (peer == NULL)
+		return NULL;
+	peer->is_store = is_store;
+	memcpy(peer->name, name, strlen(name) + 1);
+	peer->next = peers->first;
+	peers->first = peer;
+	peers->count++;
+	return peer;
+}
+
+static void
+show_state(const Peer *peer)
+{
+	static const MetricBreaker states[] = {
+		[BREAKER_CLOSED] = METRIC_BREAKER_CLOSED,
+		[BREAKER_HALF_OPEN] = METRIC_BREAKER_HALF_OPEN,
+		[BREAKER_OPEN] = METRIC_BREAKER_OPEN,
+	};
+
+	metrics_set(
+		METRIC_BREAKER_STATE, states[peer->breaker.state],
+		METRIC_LABELS(peer->is_store ? NULL : peer->name, peer->is_store ? peer->name : NULL));
+}
+
+static void
+log_state(const Peer *peer, int64_t now)
+{
+	LogEvent event = {.attempt = -1,
+					  .duration_ms = -1,
+					  .target = peer->is_store ? NULL : peer->name,
+					  .store = peer->is_store ? peer->name : NULL};
+
+	if (peer->breaker.state == BREAKER_OPEN)
+		log_event(LOG_WARNING, &event, "left alone for %ld ms after %d failures in succession",
+				  (long) (peer->breaker.open_until - now), peer->breaker.failures);
+	else
+		log_event(LOG_INFO, &event, "answers again");
+}
+
+static bool
+turn_away(int64_t wait, int64_t spread, const char *why, int64_t *wait_ms, const char **reason)
+{
+	*wait_ms = wait + backoff_random(spread);
+	*reason = why;
+	return false;
+}
+
+bool
+peers_admit(Peers *peers, const Job *job, int64_t now, int64_t *wait_ms, const char **reason)
+{
+	Peer *peer = peer_of(peers, job);
+	int64_t limit = option_number(OPT_PER_TARGET_LIMIT);
+	int64_t wait;
+
+	if (peer == NULL)
+		return turn_away(JOB_GUESS_MS, JOB_GUESS_MS, "out of memory", wait_ms, reason);
+	if (!breaker_allows(&peer->breaker, now, &wait))
+		return turn_away(wait, wait / 2,
+						 peer->is_store ? "the store does not answer"
+										: "the target does not answer",
+						 wait_ms, reason);
+	if (!peer->is_store && peer->running >= limit)
+	{
+		peer->turned_away++;
+		return turn_away(JOB_GUESS_MS, JOB_GUESS_MS * peer->turned_away / limit,
+						 "the target has as many jobs as it may", wait_ms, reason);
+	}
+	if (peer->is_store && !bucket_take(&peer->bucket, option_number(OPT_STORE_RATE), now, &wait))
+	{
+		peer->turned_away++;
+		return turn_away(wait, 1000 * peer->turned_away / option_number(OPT_STORE_RATE),
+						 "the store has as many jobs a second as it may", wait_ms, reason);
+	}
+	breaker_begin(&peer->breaker);
+	peer->running++;
+	if (peer->turned_away > 0)
+		peer->turned_away--;
+	show_state(peer);
+	return true;
+}
+
+void
+peers_done(Peers *peers, const Job *job, const Outcome *outcome, int64_t now)
+{
+	Peer *peer = peer_of(peers, job);
+	bool failed = outcome->class == OUTCOME_TRANSIENT || outcome->class == OUTCOME_UNKNOWN;
+
+	if (peer == NULL || peer->running == 0)
+		return;
+	peer->running--;
+	if (breaker_end(&peer->breaker, failed, now, option_number(OPT_BREAKER_FAILURES),
+					option_number(OPT_BREAKER_PAUSE)))
+		log_state(peer, now);
+	show_state(peer);
+}
+
+void
+peers_cancelled(Peers *peers, const Job *job)
+{
+	Peer *peer = peer_of(peers, job);
+
+	if (peer == NULL || peer->running == 0)
+		return;
+	peer->running--;
+	breaker_cancel(&peer->breaker);
+}
