@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "json_splice.h"
+#include "secret_json.h"
 
 #define MAX_VALUE	65536 /* bytes, of AWS */
 #define DESCRIPTION "Kept up to date by rotor"
@@ -144,35 +145,28 @@ aws_move_label(const AwsSecret *secret, const char *label, const char *from, con
  * Values
  */
 
-/* Adds what rotor knows of where the credential is valid. */
+/*
+ * set gets the value's user name and password, fill what rotor knows of where they are valid. False: out
+ * of memory.
+ */
 static bool
-add_place(cJSON *object, const Job *job)
+list_members(const Job *job, const JobValue *value, cJSON *set, cJSON *fill)
 {
-	static const char *const engines[][2] = {
-		{"postgresql", "postgres"}, {"self", "postgres"}, {"mysql", "mysql"}};
-	const char *host = job_string(job->target, "host");
-	const char *dbname = job_string(job->target, "dbname");
-	double port = job_number(job->target, "port", 0);
-	bool fits = true;
+	static const char *const names[] = {"username", "password"};
 
-	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
+	if (!secret_json_fill(fill, job, value, "id"))
+		return false;
+	cJSON_DeleteItemFromObjectCaseSensitive(fill, "id"); /* AWS has it as the version's */
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 	{
-		if (job->target_type != NULL && strcmp(job->target_type, engines[i][0]) == 0)
-			fits = cJSON_AddStringToObject(object, "engine", engines[i][1]) != NULL;
+		cJSON *item = cJSON_DetachItemFromObjectCaseSensitive(fill, names[i]);
+
+		if (item != NULL && !cJSON_AddItemToObject(set, names[i], item))
+			return false;
 	}
-	if (host != NULL && host[0] != '\0')
-		fits = fits && cJSON_AddStringToObject(object, "host", host) != NULL;
-	if (port > 0)
-		fits = fits && cJSON_AddNumberToObject(object, "port", port) != NULL;
-	if (dbname != NULL && dbname[0] != '\0')
-		fits = fits && cJSON_AddStringToObject(object, "dbname", dbname) != NULL;
-	return fits;
+	return true;
 }
 
-/*
- * The text of a value that is put into the place of another: user name and password are those of value, where
- * it is valid is added if it is not said. *text is given back by cJSON_free().
- */
 Outcome
 aws_make_text(const Job *job, const JobValue *value, const char *former, char **text)
 {
@@ -182,11 +176,9 @@ aws_make_text(const Job *job, const JobValue *value, const char *former, char **
 	RotorError err;
 
 	*text = NULL;
-	if (strlen(value->password.data) != value->password.len)
-		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "the value holds a NUL byte");
-	else if (cJSON_AddStringToObject(set, "username", value->username) != NULL &&
-			 cJSON_AddStringToObject(set, "password", value->password.data) != NULL &&
-			 add_place(fill, job))
+	if (value->password.len == 0 || strlen(value->password.data) != value->password.len)
+		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "the value is empty or holds a NUL byte");
+	else if (list_members(job, value, set, fill))
 	{
 		*text = json_splice(former, set, fill, &err);
 		if (*text == NULL)

@@ -8,7 +8,8 @@
  * same code before and after. before_request() is called by libcurl once a connection is there, TLS
  * included, and immediately before the first byte of a request; never called means never sent.
  *
- * What libcurl allocates is wiped when it frees it (wipe_heap.h). Errors hold the host's name and
+ * What libcurl allocates is wiped when it frees it (wipe_heap.h): what a request and its answer held when
+ * http_send() returns, the signing key when the thread or the kept connection ends. Errors hold the host's name and
  * libcurl's fixed texts, never a path, a query string, a header or a body.
  */
 #include "http_client.h"
@@ -441,7 +442,8 @@ static HttpResult
 explain(CURLcode code, const Transfer *transfer, const Peer *peer, const char *words,
 		RotorError *err)
 {
-	if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
+	/* Once sent, the same codes are about what the peer says: an answer that is not HTTP, say. */
+	if (transfer->begun == 0 && (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL))
 	{
 		error_set(err, ROTOR_ERROR_ARGUMENT, "not a URL that can be used");
 		return HTTP_BAD;

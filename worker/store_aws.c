@@ -18,6 +18,7 @@
 
 #include "aws_api.h"
 #include "aws_secret.h"
+#include "secret_json.h"
 
 static Outcome
 ok(void)
@@ -90,11 +91,7 @@ static bool
 is_new_value(const Job *job, const char *text)
 {
 	cJSON *tree = cJSON_Parse(text);
-	const char *username = job_string(tree, "username");
-	const char *password = job_string(tree, "password");
-	bool same = username != NULL && password != NULL &&
-				strcmp(username, job->version.username) == 0 &&
-				strcmp(password, job->version.password.data) == 0;
+	bool same = secret_json_holds(tree, &job->version);
 
 	cJSON_Delete(tree);
 	return same;
@@ -367,8 +364,8 @@ read_current(const Job *job, SecretBuf *username, SecretBuf *password, Deadline 
 			outcome = outcome_make(OUTCOME_PERMANENT, NULL,
 								   "the secret's value at AWS is no JSON object with username and "
 								   "password");
-		else if (!secret_buf_set(username, name, strlen(name), &err) ||
-				 !secret_buf_set(password, value, strlen(value), &err))
+		else if (!secret_json_copy(tree, "username", username, &err) ||
+				 !secret_json_copy(tree, "password", password, &err))
 			outcome = outcome_of_error(OUTCOME_PERMANENT, &err);
 	}
 	cJSON_Delete(tree);

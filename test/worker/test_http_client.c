@@ -1,0 +1,740 @@
+/*
+ * test_http_client.c - what http_client.h promises, against servers that answer byte for byte what they
+ * were told, and one with TLS.
+ */
+#include "support.h"
+
+#include <ctype.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include "http_client.h"
+#include "http_script.h"
+#include "peer.h"
+
+static Script *script;
+
+static int
+start_script(void **state __attribute__((unused)))
+{
+	script = script_start();
+	return 0;
+}
+
+static int
+stop_script(void **state __attribute__((unused)))
+{
+	script_stop(script);
+	return 0;
+}
+
+/* Sends and keeps nothing but the result and the status. */
+static HttpResult
+send_it(const char *method, const char *url, const char *body, long *status)
+{
+	HttpRequest request = {.method = method,
+						   .url = url,
+						   .body = body,
+						   .body_len = body != NULL ? strlen(body) : 0,
+						   .deadline = deadline_in(30000)};
+	RotorError err = fresh_error();
+	HttpAnswer answer;
+	HttpResult result = http_send(&request, &answer, &err);
+
+	if (status != NULL)
+		*status = answer.status;
+	if (result != HTTP_ANSWERED)
+	{
+		assert_null(answer.body);
+		assert_string_not_equal(err.message, "");
+	}
+	http_answer_free(&answer);
+	return result;
+}
+
+TEST(an_answer_has_status_body_error_type_and_time_to_wait)
+{
+	HttpRequest request = {.method = "GET", .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	script_answer(script, 429, "X-Amzn-ErrorType: Throttling:http://x/\r\nRetry-After: 7\r\n",
+				  "{\"a\":1}");
+	request.url = script_url(script, "/path?query=1");
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_ANSWERED);
+	assert_int_equal(answer.status, 429);
+	assert_string_equal(answer.body, "{\"a\":1}");
+	assert_int_equal(answer.body_len, 7);
+	assert_string_equal(answer.error_type, "Throttling:http://x/");
+	assert_int_equal(answer.retry_after_ms, 7000);
+	http_answer_free(&answer);
+	assert_null(answer.body);
+	http_answer_free(&answer); /* nothing happens */
+	assert_memory_equal(script_request(script, 0), "GET /path?query=1 HTTP/1.1\r\n", 28);
+}
+
+TEST(an_answer_without_a_body_has_an_empty_one)
+{
+	HttpRequest request = {.method = "GET", .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	script_answer(script, 204, "Retry-After: 999999999\r\n", "");
+	request.url = script_url(script, "/");
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_ANSWERED);
+	assert_string_equal(answer.body, "");
+	assert_int_equal(answer.body_len, 0);
+	assert_string_equal(answer.error_type, "");
+	assert_int_equal(answer.retry_after_ms, 3600 * 1000); /* no peer puts a job off for ever */
+	http_answer_free(&answer);
+}
+
+TEST(each_method_is_sent_as_it_is_with_its_body)
+{
+	static const char *const methods[] = {"POST", "PUT", "PATCH", "DELETE", "LIST"};
+
+	for (size_t i = 0; i < COUNT_OF(methods); i++)
+	{
+		int number = (int) (2 * i);
+		size_t len = strlen(methods[i]);
+
+		script_answer(script, 200, "", "");
+		script_answer(script, 200, "", "");
+		assert_int_equal(send_it(methods[i], script_url(script, "/p"), "the body", NULL),
+						 HTTP_ANSWERED);
+		assert_int_equal(send_it(methods[i], script_url(script, "/p"), NULL, NULL), HTTP_ANSWERED);
+		assert_memory_equal(script_request(script, number), methods[i], len);
+		assert_memory_equal(script_request(script, number) + len, " /p ", 4);
+		assert_string_equal(script_body(script, number), "the body");
+		assert_string_equal(script_header(script, number, "Content-Length"), "8");
+		assert_memory_equal(script_request(script, number + 1), methods[i], len);
+		assert_string_equal(script_body(script, number + 1), "");
+	}
+	/* A PUT of nothing says so; AWS's metadata wants it. */
+	assert_string_equal(script_header(script, 3, "Content-Length"), "0");
+}
+
+TEST(nothing_of_one_request_reaches_the_next)
+{
+	HttpRequest request = {.method = "POST",
+						   .body = "one",
+						   .body_len = 3,
+						   .headers = {"X-Vault-Token: t", "Content-Type: a/b"},
+						   .aws_sigv4 = "aws:amz:eu-west-1:s",
+						   .aws_userpwd = "id:key",
+						   .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	script_answer(script, 200, "", "x");
+	script_answer(script, 200, "", "y");
+	request.url = script_url(script, "/");
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_ANSWERED);
+	http_answer_free(&answer);
+	assert_string_equal(script_header(script, 0, "X-Vault-Token"), "t");
+	assert_string_equal(script_header(script, 0, "Content-Type"), "a/b");
+	assert_int_equal(send_it("GET", script_url(script, "/"), NULL, NULL), HTTP_ANSWERED);
+	assert_null(script_header(script, 1, "X-Vault-Token"));
+	assert_null(script_header(script, 1, "Authorization"));
+	assert_string_equal(script_body(script, 1), "");
+}
+
+static void *
+send_two(void *url)
+{
+	assert_int_equal(send_it("GET", url, NULL, NULL), HTTP_ANSWERED);
+	assert_int_equal(send_it("POST", url, "b", NULL), HTTP_ANSWERED);
+	return NULL;
+}
+
+TEST(a_thread_keeps_its_connection_and_another_has_its_own)
+{
+	char url[64];
+	pthread_t thread;
+
+	(void) snprintf(url, sizeof(url), "%s", script_url(script, "/"));
+	for (int i = 0; i < 4; i++)
+		script_answer(script, 200, "", "x");
+	send_two(url);
+	assert_int_equal(script_connections(script), 1);
+	assert_int_equal(pthread_create(&thread, NULL, send_two, url), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(script_connections(script), 2);
+	assert_int_equal(script_requests(script), 4);
+}
+
+TEST(a_redirect_is_an_answer_and_is_not_followed)
+{
+	long status;
+
+	script_answer(script, 307, "Location: /elsewhere\r\n", "");
+	assert_int_equal(send_it("POST", script_url(script, "/"), "b", &status), HTTP_ANSWERED);
+	assert_int_equal(status, 307);
+	assert_int_equal(script_requests(script), 1);
+}
+
+TEST(an_answer_of_the_largest_size_is_taken_and_a_longer_one_is_not)
+{
+	char *body = malloc(HTTP_MAX_ANSWER + 2);
+
+	assert_non_null(body);
+	memset(body, 'x', HTTP_MAX_ANSWER + 1);
+	body[HTTP_MAX_ANSWER] = '\0';
+	script_answer(script, 200, "", body);
+	assert_int_equal(send_it("GET", script_url(script, "/"), NULL, NULL), HTTP_ANSWERED);
+	body[HTTP_MAX_ANSWER] = 'x';
+	body[HTTP_MAX_ANSWER + 1] = '\0';
+	script_answer(script, 200, "", body);
+	assert_int_equal(send_it("GET", script_url(script, "/"), NULL, NULL), HTTP_NO_ANSWER);
+	free(body);
+}
+
+TEST(headers_without_end_are_cut)
+{
+	char *bytes = malloc(100 * 1024);
+	size_t len;
+
+	assert_non_null(bytes);
+	len = (size_t) sprintf(bytes, "HTTP/1.1 200 OK\r\n");
+	while (len < 90 * 1024)
+		len += (size_t) sprintf(bytes + len, "X-%zu: %080d\r\n", len, 1);
+	script_bytes(script, bytes, len, SCRIPT_HANG);
+	assert_int_equal(send_it("GET", script_url(script, "/"), NULL, NULL), HTTP_NO_ANSWER);
+	free(bytes);
+}
+
+TEST(half_an_answer_is_none)
+{
+	static const char half[] = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"half\":";
+
+	script_bytes(script, half, strlen(half), SCRIPT_CLOSE);
+	script_bytes(script, "HTTP/1.1 20", 11, SCRIPT_CLOSE);
+	script_bytes(script, "garbage\r\n\r\n", 11, SCRIPT_CLOSE);
+	assert_int_equal(send_it("POST", script_url(script, "/"), "b", NULL), HTTP_NO_ANSWER);
+	assert_int_equal(send_it("POST", script_url(script, "/"), "b", NULL), HTTP_NO_ANSWER);
+	assert_int_equal(send_it("POST", script_url(script, "/"), "b", NULL), HTTP_NO_ANSWER);
+}
+
+TEST(a_peer_that_says_nothing_holds_up_no_longer_than_the_deadline)
+{
+	HttpRequest request = {.method = "POST", .body = "b", .body_len = 1};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+	int64_t begun = clock_ms();
+
+	script_bytes(script, "", 0, SCRIPT_HANG);
+	request.url = script_url(script, "/");
+	request.deadline = deadline_in(200);
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_NO_ANSWER);
+	assert_true(clock_ms() - begun >= 200);
+	assert_true(clock_ms() - begun < 20000);
+}
+
+TEST(a_time_out_before_the_handshake_is_over_means_nothing_was_sent)
+{
+	int listener;
+	char url[64];
+	HttpRequest request = {.method = "POST", .url = url, .body = "b", .body_len = 1};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	(void) snprintf(url, sizeof(url), "https://127.0.0.1:%d/", silent_port(&listener));
+	request.deadline = deadline_in(200);
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_NOT_SENT);
+	(void) close(listener);
+}
+
+TEST(a_port_that_refuses_means_nothing_was_sent)
+{
+	int listener;
+	char url[64];
+
+	(void) snprintf(url, sizeof(url), "http://127.0.0.1:%d/", silent_port(&listener));
+	(void) close(listener);
+	assert_int_equal(send_it("POST", url, "b", NULL), HTTP_NOT_SENT);
+}
+
+TEST(no_time_left_means_nothing_was_sent)
+{
+	HttpRequest request = {.method = "GET", .deadline = deadline_in(-1)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	request.url = script_url(script, "/");
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_NOT_SENT);
+	assert_int_equal(script_connections(script), 0);
+}
+
+TEST(a_write_is_not_sent_again_when_the_kept_connection_dies)
+{
+	script_answer(script, 200, "", "x");
+	script_bytes(script, "", 0, SCRIPT_CLOSE);
+	script_answer(script, 200, "", "never asked for");
+	assert_int_equal(send_it("POST", script_url(script, "/"), "1", NULL), HTTP_ANSWERED);
+	assert_int_equal(send_it("POST", script_url(script, "/"), "2", NULL), HTTP_NO_ANSWER);
+	assert_int_equal(script_requests(script), 2);
+}
+
+TEST(a_read_is_sent_again_when_the_kept_connection_dies)
+{
+	script_answer(script, 200, "", "x");
+	script_bytes(script, "", 0, SCRIPT_CLOSE);
+	script_answer(script, 200, "", "y");
+	assert_int_equal(send_it("POST", script_url(script, "/"), "1", NULL), HTTP_ANSWERED);
+	assert_int_equal(send_it("GET", script_url(script, "/"), NULL, NULL), HTTP_ANSWERED);
+	assert_int_equal(script_requests(script), 3);
+}
+
+TEST(plain_http_goes_to_this_machine_alone_unless_it_is_allowed)
+{
+	HttpRequest request = {
+		.method = "GET", .url = "http://192.0.2.1/", .deadline = deadline_in(100)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+	long status;
+	char url[64];
+
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_BAD);
+	assert_error(&err, ROTOR_ERROR_ARGUMENT);
+	request.allow_http = true;
+	request.deadline = deadline_in(100);
+	assert_int_not_equal(http_send(&request, &answer, &err), HTTP_BAD);
+	http_answer_free(&answer);
+
+	script_answer(script, 200, "", "x");
+	(void) snprintf(url, sizeof(url), "http://localhost%s", strrchr(script_url(script, ""), ':'));
+	assert_int_equal(send_it("GET", url, NULL, &status), HTTP_ANSWERED);
+	assert_int_equal(status, 200);
+	/* Names that only look like this machine. */
+	assert_int_equal(send_it("GET", "http://localhost.example/", NULL, NULL), HTTP_BAD);
+	assert_int_equal(send_it("GET", "http://127.0.0.1.example/", NULL, NULL), HTTP_BAD);
+	assert_int_equal(send_it("GET", "http://[::ffff:1.2.3.4]/", NULL, NULL), HTTP_BAD);
+}
+
+TEST(what_is_no_usable_url_is_refused_without_showing_it)
+{
+	static const char *const urls[] = {"",
+									   "localhost",
+									   "ftp://localhost/s3cret",
+									   "file:///etc/s3cret",
+									   "https://",
+									   "https://user:s3cret@localhost/",
+									   "https://s3cret@localhost/",
+									   "http://127.0.0.1:99999/?s3cret",
+									   "https://local host/?s3cret",
+									   "gopher://localhost/s3cret"};
+
+	for (size_t i = 0; i < COUNT_OF(urls); i++)
+	{
+		HttpRequest request = {.method = "GET", .url = urls[i], .deadline = deadline_in(30000)};
+		RotorError err = fresh_error();
+		HttpAnswer answer;
+
+		assert_int_equal(http_send(&request, &answer, &err), HTTP_BAD);
+		assert_error_lacks(&err, "s3cret");
+	}
+}
+
+TEST(a_header_or_method_that_could_become_two_is_refused)
+{
+	static const char *const headers[] = {"A: b\r\nC: d", "A: b\nC: d", "A: b\r", "no colon",
+										  ": x"};
+	RotorError err = fresh_error();
+	HttpAnswer answer;
+
+	for (size_t i = 0; i < COUNT_OF(headers); i++)
+	{
+		HttpRequest request = {.method = "GET",
+							   .url = script_url(script, "/"),
+							   .headers = {headers[i]},
+							   .deadline = deadline_in(30000)};
+
+		assert_int_equal(http_send(&request, &answer, &err), HTTP_BAD);
+	}
+	assert_int_equal(send_it("GET / HTTP/1.1\r\nA: b", script_url(script, "/"), NULL, NULL),
+					 HTTP_BAD);
+	assert_int_equal(send_it("", script_url(script, "/"), NULL, NULL), HTTP_BAD);
+	assert_int_equal(script_connections(script), 0);
+}
+
+TEST(errors_show_neither_query_nor_header_nor_body)
+{
+	HttpRequest request = {.method = "POST",
+						   .headers = {"X-Vault-Token: s3cret"},
+						   .body = "s3cret",
+						   .body_len = 6,
+						   .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	script_bytes(script, "HTTP/1.1 s3cret\r\ns3cret\r\n\r\ns3cret", 33, SCRIPT_CLOSE);
+	request.url = script_url(script, "/?q=s3cret");
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_NO_ANSWER);
+	assert_error_lacks(&err, "s3cret");
+	request.url = "https://127.0.0.1:1/s3cret?q=s3cret";
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_NOT_SENT);
+	assert_error_lacks(&err, "s3cret");
+}
+
+TEST(a_proxy_of_the_environment_gets_nothing_that_stays_on_this_machine)
+{
+	Script *proxy = script_start();
+
+	script_answer(script, 200, "", "x");
+	setenv("http_proxy", script_url(proxy, ""), 1);
+	setenv("all_proxy", script_url(proxy, ""), 1);
+	assert_int_equal(send_it("POST", script_url(script, "/"), "b", NULL), HTTP_ANSWERED);
+	unsetenv("http_proxy");
+	unsetenv("all_proxy");
+	assert_int_equal(script_connections(proxy), 0);
+	assert_int_equal(script_requests(script), 1);
+	script_stop(proxy);
+}
+
+/* ---- TLS ---- */
+
+static HttpResult
+send_tls(const char *host, const char *port, const char *ca_file)
+{
+	char url[64];
+	HttpRequest request = {
+		.method = "GET", .url = url, .ca_file = ca_file, .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+	HttpResult result;
+
+	(void) snprintf(url, sizeof(url), "https://%s:%s/", host, port);
+	result = http_send(&request, &answer, &err);
+	http_answer_free(&answer);
+	return result;
+}
+
+TEST(a_certificate_is_checked_with_its_authority_and_name)
+{
+	Peer peer;
+	const char *port;
+
+	assert_true(peer_start(&peer, "tls"));
+	port = peer_value(&peer, "port");
+	assert_int_equal(send_tls("localhost", port, peer_value(&peer, "ca")), HTTP_ANSWERED);
+	assert_int_equal(send_tls("localhost", port, NULL), HTTP_NOT_SENT);
+	assert_int_equal(send_tls("localhost", port, peer_value(&peer, "other_ca")), HTTP_NOT_SENT);
+	assert_int_equal(send_tls("127.0.0.1", port, peer_value(&peer, "ca")), HTTP_NOT_SENT);
+	assert_int_equal(send_tls("localhost", port, "/nonexistent/ca.crt"), HTTP_NOT_SENT);
+	peer_stop(&peer);
+}
+
+/* ---- SigV4 ---- */
+
+static void
+hex_of(const unsigned char *bytes, unsigned len, char *hex)
+{
+	for (unsigned i = 0; i < len; i++)
+		(void) sprintf(hex + 2 * (size_t) i, "%02x", bytes[i]);
+}
+
+static void
+hmac(const void *key, size_t key_len, const char *text, unsigned char out[32])
+{
+	unsigned len = 32;
+
+	assert_non_null(HMAC(EVP_sha256(), key, (int) key_len, (const unsigned char *) text,
+						 strlen(text), out, &len));
+}
+
+static void
+sha256_hex(const char *text, char hex[65])
+{
+	unsigned char digest[32];
+	unsigned len = 32;
+
+	assert_int_equal(EVP_Digest(text, strlen(text), digest, &len, EVP_sha256(), NULL), 1);
+	hex_of(digest, 32, hex);
+}
+
+/* The signature, straight from AWS's description: path /, no query; headers in canonical form. */
+static void
+sign(const char *secret, const char *date, const char *region, const char *service,
+	 const char *method, const char *headers, const char *signed_headers, const char *body,
+	 char signature[65])
+{
+	char payload[65], hash[65], canonical[8192], to_sign[512], key0[128], day[9];
+	unsigned char key[32], next[32];
+
+	(void) snprintf(day, sizeof(day), "%.8s", date);
+	sha256_hex(body, payload);
+	assert_true(snprintf(canonical, sizeof(canonical), "%s\n/\n\n%s\n%s\n%s", method, headers,
+						 signed_headers, payload) < (int) sizeof(canonical));
+	sha256_hex(canonical, hash);
+	(void) snprintf(to_sign, sizeof(to_sign), "AWS4-HMAC-SHA256\n%s\n%s/%s/%s/aws4_request\n%s",
+					date, day, region, service, hash);
+	(void) snprintf(key0, sizeof(key0), "AWS4%s", secret);
+	hmac(key0, strlen(key0), day, key);
+	hmac(key, 32, region, next);
+	hmac(next, 32, service, key);
+	hmac(key, 32, "aws4_request", next);
+	hmac(next, 32, to_sign, key);
+	hex_of(key, 32, signature);
+}
+
+TEST(the_signature_computed_here_is_the_one_of_the_published_vectors)
+{
+	static const char headers[] = "host:example.amazonaws.com\nx-amz-date:20150830T123600Z\n";
+	static const char secret[] = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+	char signature[65];
+
+	sign(secret, "20150830T123600Z", "us-east-1", "service", "GET", headers, "host;x-amz-date", "",
+		 signature);
+	assert_string_equal(signature,
+						"5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31");
+	sign(secret, "20150830T123600Z", "us-east-1", "service", "POST", headers, "host;x-amz-date", "",
+		 signature);
+	assert_string_equal(signature,
+						"5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b");
+}
+
+/* What stands behind name= in the request's Authorization, up to a comma or the end. */
+static void
+authorization_part(const char *name, char *part, size_t size)
+{
+	const char *header = script_header(script, 0, "Authorization");
+	const char *start;
+
+	assert_non_null(header);
+	start = strstr(header, name);
+	assert_non_null(start);
+	start += strlen(name);
+	(void) snprintf(part, size, "%.*s", (int) strcspn(start, ","), start);
+}
+
+TEST(a_request_is_signed_as_the_vectors_are)
+{
+	static const char body[] = "{\"SecretId\":\"db/app\",\"x\":\"\xc3\xa4 \\u0000\"}";
+	HttpRequest request = {.method = "POST",
+						   .headers = {"Content-Type: application/x-amz-json-1.1",
+									   "X-Amz-Target: secretsmanager.GetSecretValue",
+									   "X-Amz-Security-Token: IQoJb3JpZ2luX2VjE/+=="},
+						   .body = body,
+						   .body_len = strlen(body),
+						   .aws_sigv4 = "aws:amz:eu-central-1:secretsmanager",
+						   .aws_userpwd = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+						   .deadline = deadline_in(30000)};
+	char names[512], signature[128], expected[65], date[32], headers[4096] = "", credential[256];
+	char copy[512];
+	RotorError err = fresh_error();
+	HttpAnswer answer;
+	char *rest = copy;
+	const char *name;
+
+	script_answer(script, 200, "", "{}");
+	request.url = script_url(script, "/");
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_ANSWERED);
+	http_answer_free(&answer);
+
+	authorization_part("SignedHeaders=", names, sizeof(names));
+	authorization_part("Signature=", signature, sizeof(signature));
+	authorization_part("Credential=", credential, sizeof(credential));
+	/* All that says what is asked for, and of whom, is signed. */
+	assert_string_equal(names, "content-type;host;x-amz-date;x-amz-security-token;x-amz-target");
+	(void) snprintf(date, sizeof(date), "%s", script_header(script, 0, "X-Amz-Date"));
+	(void) snprintf(copy, sizeof(copy), "AKIDEXAMPLE/%.8s/eu-central-1/secretsmanager/aws4_request",
+					date);
+	assert_string_equal(credential, copy);
+	(void) snprintf(copy, sizeof(copy), "%s", names);
+	while ((name = strsep(&rest, ";")) != NULL)
+	{
+		size_t len = strlen(headers);
+
+		(void) snprintf(headers + len, sizeof(headers) - len, "%s:%s\n", name,
+						script_header(script, 0, name));
+	}
+	sign("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", date, "eu-central-1", "secretsmanager", "POST",
+		 headers, names, body, expected);
+	assert_string_equal(signature, expected);
+}
+
+/* ---- memory ---- */
+
+#define MASK 0x2a
+
+/* Text that stands nowhere in this program as it is: the mask is taken off while it is copied. */
+static void
+unmask(const char *masked, char *to)
+{
+	while (*masked != '\0')
+		*to++ = (char) (*masked++ ^ MASK);
+	*to = '\0';
+}
+
+static size_t
+count_in(const char *memory, size_t len, const char *masked)
+{
+	size_t masked_len = strlen(masked), found = 0;
+
+	for (size_t i = 0; i + masked_len <= len; i++)
+	{
+		size_t j = 0;
+
+		while (j < masked_len && memory[i + j] == (char) (masked[j] ^ MASK))
+			j++;
+		found += j == masked_len;
+	}
+	return found;
+}
+
+/* How often the text stands in what this process may write to. */
+static size_t
+count_in_memory(const char *masked)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512], rights[8];
+	unsigned long start, end;
+	size_t found = 0;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps) != NULL)
+	{
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, rights) == 3 && strncmp(rights, "rw", 2) == 0)
+			found += count_in((const char *) start, end - start, masked); /* NOLINT */
+	}
+	(void) fclose(maps);
+	return found;
+}
+
+#define MASKED_BODY	  "hE^S^BO^HENSOnO^BO^HENS" /* nothing but letters, whatever they are */
+#define MASKED_TOKEN  "~EAODNO^B^EAODNOC^cYxeo"
+#define MASKED_KEY	  "aOSY^AOSXeyO^AOSY^AxOSk"
+#define MASKED_ANSWER "kDY]OX^B^KDY]OXeL^BO{z"
+
+/* What is left of a request, as bits; gone: its thread has ended. */
+static int
+traces(bool gone)
+{
+	return (count_in_memory(MASKED_BODY) > 0 ? 1 : 0) |
+		   (count_in_memory(MASKED_TOKEN) > 0 ? 2 : 0) |
+		   (count_in_memory(MASKED_ANSWER) > 0 ? 4 : 0) |
+		   (gone && count_in_memory(MASKED_KEY) > 0 ? 8 : 0);
+}
+
+/* Sends, gives back, and looks; NULL if all is as it should be. */
+static void *
+send_and_look(void *url)
+{
+	char body[64], token[64], key[64], header[128], userpwd[128];
+	HttpRequest request = {.method = "POST",
+						   .url = url,
+						   .headers = {header},
+						   .body = body,
+						   .aws_sigv4 = "aws:amz:r:s",
+						   .aws_userpwd = userpwd,
+						   .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err;
+	bool found;
+
+	unmask(MASKED_BODY, body);
+	unmask(MASKED_TOKEN, token);
+	unmask(MASKED_KEY, key);
+	(void) snprintf(header, sizeof(header), "X-Amz-Security-Token: %s", token);
+	(void) snprintf(userpwd, sizeof(userpwd), "id:%s", key);
+	request.body_len = strlen(body);
+	if (http_send(&request, &answer, &err) != HTTP_ANSWERED)
+		return "not answered";
+	/* The search finds what is there. */
+	found = traces(true) == 15;
+	http_answer_free(&answer);
+	secret_wipe(body, sizeof(body));
+	secret_wipe(token, sizeof(token));
+	secret_wipe(key, sizeof(key));
+	secret_wipe(header, sizeof(header));
+	secret_wipe(userpwd, sizeof(userpwd));
+	if (!found)
+		return "the search finds nothing";
+	return traces(false) == 0 ? NULL : "something is left";
+}
+
+/* The child's part; its exit status. */
+static int
+send_in_a_thread(int go, char *url)
+{
+	pthread_t thread;
+	void *fault;
+	char byte;
+
+	if (read(go, &byte, 1) != 1 || pthread_create(&thread, NULL, send_and_look, url) != 0 ||
+		pthread_join(thread, &fault) != 0)
+		return 100;
+	if (fault != NULL)
+	{
+		(void) fprintf(stderr, "%s: %d\n", (const char *) fault, traces(false));
+		return 101;
+	}
+	return traces(true);
+}
+
+TEST(no_trace_of_a_request_or_its_answer_is_left_in_memory)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	skip(); /* a sanitizer's shadow has terabytes to look through */
+#endif
+	int go[2], status;
+	char text[64], url[64];
+	pid_t child;
+
+	/* What the server has read must not be in the process that looks. */
+	(void) snprintf(url, sizeof(url), "%s", script_url(script, "/"));
+	assert_int_equal(pipe(go), 0);
+	child = fork();
+	if (child == 0)
+		_exit(send_in_a_thread(go[0], url));
+	unmask(MASKED_ANSWER, text);
+	script_answer(script, 200, "", text);
+	assert_int_equal(write(go[1], "x", 1), 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	unmask(MASKED_BODY, text);
+	assert_string_equal(script_body(script, 0), text);
+	(void) close(go[0]);
+	(void) close(go[1]);
+}
+
+#define WITH_SCRIPT(test) cmocka_unit_test_setup_teardown(test, start_script, stop_script)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_SCRIPT(no_trace_of_a_request_or_its_answer_is_left_in_memory),
+		WITH_SCRIPT(an_answer_has_status_body_error_type_and_time_to_wait),
+		WITH_SCRIPT(an_answer_without_a_body_has_an_empty_one),
+		WITH_SCRIPT(each_method_is_sent_as_it_is_with_its_body),
+		WITH_SCRIPT(nothing_of_one_request_reaches_the_next),
+		WITH_SCRIPT(a_thread_keeps_its_connection_and_another_has_its_own),
+		WITH_SCRIPT(a_redirect_is_an_answer_and_is_not_followed),
+		WITH_SCRIPT(an_answer_of_the_largest_size_is_taken_and_a_longer_one_is_not),
+		WITH_SCRIPT(headers_without_end_are_cut),
+		WITH_SCRIPT(half_an_answer_is_none),
+		WITH_SCRIPT(a_peer_that_says_nothing_holds_up_no_longer_than_the_deadline),
+		cmocka_unit_test(a_time_out_before_the_handshake_is_over_means_nothing_was_sent),
+		cmocka_unit_test(a_port_that_refuses_means_nothing_was_sent),
+		WITH_SCRIPT(no_time_left_means_nothing_was_sent),
+		WITH_SCRIPT(a_write_is_not_sent_again_when_the_kept_connection_dies),
+		WITH_SCRIPT(a_read_is_sent_again_when_the_kept_connection_dies),
+		WITH_SCRIPT(plain_http_goes_to_this_machine_alone_unless_it_is_allowed),
+		cmocka_unit_test(what_is_no_usable_url_is_refused_without_showing_it),
+		WITH_SCRIPT(a_header_or_method_that_could_become_two_is_refused),
+		WITH_SCRIPT(errors_show_neither_query_nor_header_nor_body),
+		WITH_SCRIPT(a_proxy_of_the_environment_gets_nothing_that_stays_on_this_machine),
+		cmocka_unit_test(a_certificate_is_checked_with_its_authority_and_name),
+		cmocka_unit_test(the_signature_computed_here_is_the_one_of_the_published_vectors),
+		WITH_SCRIPT(a_request_is_signed_as_the_vectors_are),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
