@@ -18,6 +18,7 @@ WORKER_SOURCES = \
 	json_splice.c \
 	log.c \
 	metrics.c \
+	mysql_hash.c \
 	options.c \
 	options_file.c \
 	options_table.c \
