@@ -80,7 +80,9 @@ pg_error_read(PgError *err, const char *text)
 	memset(err->sqlstate, 0, sizeof(err->sqlstate));
 	if (code == NULL)
 	{
-		pg_error_say(err, text[0] != '\0' ? text : "the connection failed");
+		pg_error_say(err, text);
+		if (err->message[0] == '\0')
+			pg_error_say(err, "the connection failed");
 		return;
 	}
 	memcpy(err->sqlstate, code, 5);
