@@ -3,7 +3,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_emergency.h"
@@ -18,7 +17,6 @@
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/wait_event.h"
 
 ROTOR_FUNCTION(rotor_rotate_all);
@@ -43,18 +41,30 @@ optional_text(FunctionCallInfo fcinfo, int number, const char *what, char *out, 
 						errhint("Leave it out to mean every secret.")));
 }
 
+typedef struct PolicyLook
+{
+	const char *name;
+	Policy policy;
+	bool found;
+} PolicyLook;
+
+static void
+look_for_policy(void *arg)
+{
+	PolicyLook *policy = arg;
+	bool uncommitted;
+
+	policy->found =
+		catalog_load_policy(policy->name, &policy->policy, &uncommitted, CurrentMemoryContext);
+}
+
 static void
 require_policy(const char *name)
 {
-	Policy policy;
-	bool uncommitted;
-	bool found;
-	Glance glance;
+	PolicyLook policy = {.name = name};
 
-	glance_begin(&glance);
-	found = catalog_load_policy(name, &policy, &uncommitted, CurrentMemoryContext);
-	glance_end(&glance);
-	if (!found)
+	glance(look_for_policy, &policy);
+	if (!policy.found)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no policy \"%s\"", name),
 				 errhint("rotor.policy lists the policies.")));
@@ -74,28 +84,39 @@ read_order(FunctionCallInfo fcinfo, EmergencyOrder *order)
 		require_policy(order->policy);
 }
 
+typedef struct ProgressLook
+{
+	const pg_uuid_t *id;
+	int64 remaining;
+	int64 total;
+	bool found;
+} ProgressLook;
+
+static void
+look_at_progress(void *arg)
+{
+	ProgressLook *progress = arg;
+
+	progress->found =
+		catalog_emergency_progress(progress->id, &progress->remaining, &progress->total);
+}
+
 /* True once nothing is left to do. */
 static bool
 is_over(const pg_uuid_t *id)
 {
-	int64 remaining = 0;
-	int64 total = 0;
-	Glance glance;
-	bool found;
+	ProgressLook progress = {.id = id};
+	char *activity;
 
-	glance_begin(&glance);
-	found = catalog_emergency_progress(id, &remaining, &total);
-	glance_end(&glance);
-	if (found && remaining > 0)
-	{
-		char *activity = psprintf("rotor.rotate_all: " INT64_FORMAT " of " INT64_FORMAT
-								  " secrets left, emergency %s",
-								  remaining, total, uuid_text(id));
-
-		pgstat_report_activity(STATE_RUNNING, activity);
-		pfree(activity);
-	}
-	return !found || remaining == 0;
+	glance(look_at_progress, &progress);
+	if (!progress.found || progress.remaining == 0)
+		return true;
+	activity = psprintf("rotor.rotate_all: " INT64_FORMAT " of " INT64_FORMAT
+						" secrets left, emergency %s",
+						progress.remaining, progress.total, uuid_text(id));
+	pgstat_report_activity(STATE_RUNNING, activity);
+	pfree(activity);
+	return false;
 }
 
 /* Whoever is interrupted is told that the emergency is not. */

@@ -215,21 +215,26 @@ raise_unless_good(const RotationAnswer *answer)
 #define LATER_LOOK_MS	50
 #define UNCLAIMED_LOOKS 100 /* after which the caller is told that nobody takes it */
 
-/* Reads how the rotation stands; false as long as its caller is to wait. */
-static bool
-look(const pg_uuid_t *id, RotationAnswer *answer, bool *claimed)
+typedef struct Look
 {
+	RotationAnswer *answer;
+	bool immediate;
+	bool claimed; /* by a worker, or was */
+} Look;
+
+static void
+read_rotation(void *arg)
+{
+	Look *look = arg;
+	RotationAnswer *answer = look->answer;
 	Oid types[] = {UUIDOID, TIMESTAMPTZOID};
-	Datum values[] = {UUIDPGetDatum(id), TimestampTzGetDatum(clock_now())};
+	Datum values[] = {UUIDPGetDatum(&answer->rotation), TimestampTzGetDatum(clock_now())};
 	HeapTuple tuple;
 	TupleDesc desc;
 	char *code;
 	char *message;
-	bool immediate;
 	bool null;
-	Glance glance;
 
-	glance_begin(&glance);
 	if (catalog_execute("SELECT r.step, r.status, r.outside, r.attempt, p.max_attempts, "
 						"coalesce(extract(epoch FROM r.next_attempt_at - $2) * 1000, 0)::bigint, "
 						"r.strategy = 'immediate', r.lease IS NOT NULL OR r.attempt > 0, "
@@ -246,17 +251,25 @@ look(const pg_uuid_t *id, RotationAnswer *answer, bool *claimed)
 	answer->attempt = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &null));
 	answer->max_attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 5, &null));
 	answer->delay_ms = Max(DatumGetInt64(SPI_getbinval(tuple, desc, 6, &null)), 0);
-	immediate = DatumGetBool(SPI_getbinval(tuple, desc, 7, &null));
-	*claimed |= DatumGetBool(SPI_getbinval(tuple, desc, 8, &null));
+	look->immediate = DatumGetBool(SPI_getbinval(tuple, desc, 7, &null));
+	look->claimed |= DatumGetBool(SPI_getbinval(tuple, desc, 8, &null));
 	code = SPI_getvalue(tuple, desc, 9);
 	message = SPI_getvalue(tuple, desc, 10);
 	memset(&answer->failure, 0, sizeof(answer->failure));
 	if (code != NULL && message != NULL && answer->status != FSM_STATUS_SUCCESS)
 		failure_set(&answer->failure, MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]),
 					message, NULL, NULL);
-	glance_end(&glance);
+}
+
+/* Reads how the rotation stands; false as long as its caller is to wait. */
+static bool
+is_answered(Look *look)
+{
+	const RotationAnswer *answer = look->answer;
+
+	glance(read_rotation, look);
 	return fsm_is_over(answer->status) || (answer->attempt > 0 && answer->delay_ms > 0) ||
-		   (answer->step == FSM_STEP_TEST && immediate);
+		   (answer->step == FSM_STEP_TEST && look->immediate);
 }
 
 /* Waits until the rotation has ended, or failed for now, as if it were done here. */
@@ -267,11 +280,11 @@ wait_for_worker(const RotationOrder *order, RotationAnswer *answer)
 		AllocSetContextCreate(CurrentMemoryContext, "rotor wait", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(looks);
 	RotationOrder due = {.actor = order->actor};
-	bool claimed = false;
+	Look look = {.answer = answer};
 
-	for (int i = 0; !look(&answer->rotation, answer, &claimed); i++)
+	for (int i = 0; !is_answered(&look); i++)
 	{
-		if (i == UNCLAIMED_LOOKS && !claimed)
+		if (i == UNCLAIMED_LOOKS && !look.claimed)
 			ereport(NOTICE,
 					(errmsg("no worker has taken the rotation yet"),
 					 errdetail("Step %s is for rotor worker, outside the server.",

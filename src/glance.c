@@ -3,25 +3,38 @@
  */
 #include "postgres.h"
 
+#include "access.h"
 #include "access/xact.h"
 #include "compat.h"
 #include "glance.h"
+#include "utils/resowner.h"
 
 void
-glance_begin(Glance *glance)
+glance(void (*look)(void *arg), void *arg)
 {
-	glance->context = CurrentMemoryContext;
-	glance->owner = CurrentResourceOwner;
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile edata = NULL;
+	AccessScope scope;
+
 	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(glance->context);
-	access_enter(&glance->scope);
-}
-
-void
-glance_end(Glance *glance)
-{
-	access_leave(&glance->scope);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		access_enter(&scope);
+		look(arg);
+		access_leave(&scope);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(glance->context);
-	CurrentResourceOwner = glance->owner;
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (edata != NULL)
+		ReThrowError(edata);
 }

@@ -1,23 +1,16 @@
 /*
  * glance.h - a look at rotor's tables as the superuser, in a subtransaction that is undone, so that no
  * lock stays while a caller waits: DROP EXTENSION would wait for it, the workers for that, and we for
- * them. For functions that wait for others; an error ends both.
+ * them. For functions that wait for others.
  */
 #ifndef ROTOR_GLANCE_H
 #define ROTOR_GLANCE_H
 
-#include "access.h"
-#include "utils/resowner.h"
-
-typedef struct Glance
-{
-	MemoryContext context;
-	ResourceOwner owner;
-	AccessScope scope;
-} Glance;
-
-/* What is allocated between the two stays, in the context that was current. Writes nothing. */
-extern void glance_begin(Glance *glance);
-extern void glance_end(Glance *glance);
+/*
+ * Runs look(arg), within SPI; it writes nothing. What it allocates stays, in the context that is current.
+ * An error is raised again when the subtransaction is undone: whoever catches it takes the innermost
+ * one for his own.
+ */
+extern void glance(void (*look)(void *arg), void *arg);
 
 #endif

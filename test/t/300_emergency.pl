@@ -227,6 +227,23 @@ for my $role (@roles)
 }
 
 #---------------------------------------------------------------------------------------------------------------------
+# Who waits can catch what goes wrong meanwhile
+
+{
+	my $held = holder($node, q{COMMENT ON ROLE user_1 IS 'held'});
+	my $call = start_call($node, [ q{SET lock_timeout = '100ms'}, <<'SQL', 'CREATE TABLE committed ()' ]);
+DO $$BEGIN PERFORM FROM rotor.rotate_all(pattern => 'user\_1'); EXCEPTION WHEN lock_not_available THEN RAISE WARNING 'caught'; END$$
+SQL
+	ok(poll_until(sub { progress('state, remaining') eq 'running|1' }), 'given that somebody waits for an emergency');
+	my $locked = holder($node, 'LOCK TABLE rotor.emergency');
+	my $result = end_call($call);
+	like($result->{err}, qr/caught/, 'when a look at it fails, its block catches that');
+	let_go($_) for $locked, $held;
+	is(sql($node, q{SELECT to_regclass('committed')}), 'committed', 'and its session is in no transaction that it has not begun');
+	ok(poll_until(sub { progress('state, succeeded') eq 'finished|1' }), 'the emergency goes on');
+}
+
+#---------------------------------------------------------------------------------------------------------------------
 # A crash in the middle
 
 for my $mode ('immediate', 'kill9', 'fast')
