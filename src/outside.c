@@ -7,6 +7,7 @@
 #include "catalog_read.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "guc.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "outside.h"
@@ -24,17 +25,33 @@
 
 static const Actor reconciler = {.name = "(reconcile)"};
 
-/* Nobody waits for this: a failure goes to the log. */
-static bool
-attempt(void (*work)(void *arg), void *arg, Failure *failure)
+static void
+log_failure(const Failure *failure)
 {
-	if (transaction_run(work, arg, NULL, failure))
-		return true;
 	ereport(LOG,
 			(errcode(failure->sqlstate),
 			 errmsg("rotor: could not see to a change of a managed role: %s", failure->message),
 			 failure->detail[0] ? errdetail_internal("%s", failure->detail) : 0));
-	return false;
+}
+
+/* Nobody waits for this: a failure goes to the log. Who holds a lock keeps nobody else's role waiting. */
+static bool
+attempt(void (*work)(void *arg), void *arg, Failure *failure)
+{
+	bool done;
+
+	transaction_set_lock_timeout(Min(rotor_lock_timeout, SHARED_LOCK_TIMEOUT_MS));
+	done = transaction_run(work, arg, NULL, failure);
+	transaction_set_lock_timeout(rotor_lock_timeout);
+	if (!done)
+		log_failure(failure);
+	return done;
+}
+
+static bool
+is_transient(const Failure *failure)
+{
+	return outcome_of_sqlstate(failure->sqlstate) == FSM_OUTCOME_TRANSIENT;
 }
 
 /* --- events --- */
@@ -56,7 +73,7 @@ event_detail(const WatchEvent *event)
 }
 
 static void
-see_to(void *arg)
+record(void *arg)
 {
 	static const AuditRow rows[] = {
 		[WATCH_PASSWORD] = {.event = "password_changed_outside", .result = "ok"},
@@ -67,7 +84,6 @@ see_to(void *arg)
 	const WatchEvent *event = arg;
 	AuditRow audit = rows[event->kind];
 	Secret secret;
-	char role[USERNAME_SIZE];
 
 	/*
 	 * It was told in the midst of a commit: whoever changed the role before all others have heard
@@ -84,34 +100,66 @@ see_to(void *arg)
 	/* The engine or maintenance may have learned the name already, but not who gave it. */
 	if (event->kind != WATCH_RENAMED || reconcile_names(secret.id, &event->actor) == 0)
 		catalog_audit(&audit);
-	if (event->kind != WATCH_REFUSED)
+}
+
+static void
+look(void *arg)
+{
+	const WatchEvent *event = arg;
+	Secret secret;
+	char role[USERNAME_SIZE];
+
+	if (catalog_find_secret_of_role(event->role, &secret))
 		(void) reconcile_secret(secret.id, &reconciler, role);
 }
 
-/* True if there may be more. */
+/*
+ * False if it is to be tried again. The audit first: to look at the verifier takes the role's row, which
+ * its owner can keep locked for as long as he likes.
+ */
+static bool
+see_to(WatchEvent *event)
+{
+	Failure failure;
+
+	if (event->kind != WATCH_LOOK)
+	{
+		if (!attempt(record, event, &failure))
+		{
+			if (is_transient(&failure))
+				return false;
+			watch_compare(WATCH_LOST);
+			return true;
+		}
+		if (event->kind == WATCH_REFUSED)
+			return true;
+		watch_recorded();
+	}
+	return attempt(look, event, &failure) || !is_transient(&failure);
+}
+
+/* True if there may be more to do at once. */
 static bool
 see_to_events(void)
 {
 	WatchEvent event;
-	Failure failure;
+	bool done = false;
+	bool waited = false;
 
-	for (int i = 0; i < EVENTS_PER_TURN; i++)
+	for (int i = 0; i < EVENTS_PER_TURN && watch_next(&event); i++)
 	{
-		if (!watch_next(&event))
-			return i > 0;
-		if (!attempt(see_to, &event, &failure))
+		/* One wait for a lock a turn. */
+		if ((event.kind == WATCH_LOOK && waited) || !see_to(&event))
 		{
-			if (outcome_of_sqlstate(failure.sqlstate) == FSM_OUTCOME_TRANSIENT)
-			{
-				watch_done(false);
-				return false;
-			}
-			watch_compare(WATCH_LOST);
+			watch_put_back();
+			waited = true;
+			continue;
 		}
 		watch_done(true);
+		done = true;
 		CHECK_FOR_INTERRUPTS();
 	}
-	return true;
+	return done;
 }
 
 /* --- all secrets --- */
@@ -128,8 +176,16 @@ static struct
 } comparison;
 
 static void
+learn_names(void *unused)
+{
+	comparison.changed = reconcile_names(0, &reconciler) > 0;
+}
+
+static void
 begin_comparison(void *unused)
 {
+	Failure failure;
+
 	comparison.not_ours = !catalog_is_ours();
 	if (comparison.not_ours)
 		return;
@@ -139,7 +195,17 @@ begin_comparison(void *unused)
 						"('pg_catalog.pg_authid'::regclass, 'rotor.secret'::regclass)",
 						0, NULL, NULL, NULL) > 0)
 		watch_prepared(true);
-	comparison.changed = reconcile_names(0, &reconciler) > 0;
+	/* What is locked is not settled, and is looked at by itself. */
+	if (!subtransaction_run(learn_names, NULL, NULL, &failure))
+		log_failure(&failure);
+}
+
+static void
+compare_one(void *arg)
+{
+	ReconcileItem *item = arg;
+
+	item->finding = reconcile_secret(item->id, &reconciler, item->role);
 }
 
 static void
@@ -149,6 +215,7 @@ compare_some(void *unused)
 
 	int64 after = comparison.after;
 	int count = reconcile_read(&after, items, SECRETS_PER_TURN);
+	Failure failure;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -158,8 +225,13 @@ compare_some(void *unused)
 			continue;
 		if (OidIsValid(item->role_oid))
 			watch_found(item->role_oid, item->outside_change);
-		if (!item->is_settled)
-			item->finding = reconcile_secret(item->id, &reconciler, item->role);
+		/* One secret that fails, as its role is locked, does not keep all others from being compared. */
+		if (!item->is_settled && !subtransaction_run(compare_one, item, NULL, &failure))
+		{
+			log_failure(&failure);
+			if (OidIsValid(item->role_oid) && is_transient(&failure))
+				watch_look(item->role_oid);
+		}
 		comparison.changed |= item->finding == RECONCILE_RELABELLED ||
 							  item->finding == RECONCILE_HEALING ||
 							  item->finding == RECONCILE_RENAMED;

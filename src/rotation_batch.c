@@ -9,11 +9,7 @@
 #include "rotation_batch.h"
 #include "rotation_job.h"
 #include "transaction.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
-
-/* A locked role must not hold up the others of its batch: it is tried again alone, with patience. */
-#define BATCH_LOCK_TIMEOUT_MS 250
 
 typedef struct Member
 {
@@ -33,24 +29,16 @@ typedef struct Batch
 	Member members[BATCH_SIZE];
 } Batch;
 
-static void
-set_lock_timeout(int ms)
-{
-	char value[16];
-
-	snprintf(value, sizeof(value), "%d", ms);
-	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
-}
-
 /* What all members do in one transaction; false, with *failure filled, if it came to nothing. */
 static bool
 together(Batch *batch, void (*work)(void *arg), Failure *failure)
 {
 	bool done;
 
-	set_lock_timeout(Min(rotor_lock_timeout, BATCH_LOCK_TIMEOUT_MS));
+	/* A locked role must not hold up the others: it is tried again alone, with patience. */
+	transaction_set_lock_timeout(Min(rotor_lock_timeout, SHARED_LOCK_TIMEOUT_MS));
 	done = transaction_run(work, batch, NULL, failure);
-	set_lock_timeout(rotor_lock_timeout);
+	transaction_set_lock_timeout(rotor_lock_timeout);
 	return done;
 }
 

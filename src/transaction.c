@@ -10,6 +10,7 @@
 #include "executor/spi.h"
 #include "storage/lmgr.h"
 #include "transaction.h"
+#include "utils/guc.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
@@ -21,6 +22,15 @@ lock_extension(void)
 
 	if (OidIsValid(extension))
 		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+}
+
+void
+transaction_set_lock_timeout(int ms)
+{
+	char value[16];
+
+	snprintf(value, sizeof(value), "%d", ms);
+	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 bool

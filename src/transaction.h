@@ -21,4 +21,11 @@ transaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain, Fail
 extern bool
 subtransaction_run(void (*work)(void *arg), void *arg, const SecretBuf *plain, Failure *failure);
 
+/*
+ * For how long the transactions that follow wait for a lock: SHARED_LOCK_TIMEOUT_MS at most where others
+ * would wait too, else rotor.lock_timeout. Outside of any transaction.
+ */
+#define SHARED_LOCK_TIMEOUT_MS 250
+extern void transaction_set_lock_timeout(int ms);
+
 #endif

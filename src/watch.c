@@ -545,6 +545,58 @@ watch_done(bool done)
 	LWLockRelease(lock);
 }
 
+/* Under the lock: the event that this process sees to; NULL if all were thrown away meanwhile. */
+static WatchEvent *
+my_event(void)
+{
+	if (shared->teller != MyProcPid || shared->tail != telling || shared->head == shared->tail)
+		return NULL;
+	return &shared->events[telling % EVENT_COUNT];
+}
+
+void
+watch_recorded(void)
+{
+	WatchEvent *event;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	event = my_event();
+	if (event != NULL)
+		event->kind = WATCH_LOOK;
+	LWLockRelease(lock);
+}
+
+void
+watch_put_back(void)
+{
+	WatchEvent *event;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	event = my_event();
+	if (event != NULL)
+	{
+		WatchEvent again = *event;
+
+		shared->tail++;
+		push(&again);
+	}
+	if (shared->teller == MyProcPid)
+		shared->teller = 0;
+	LWLockRelease(lock);
+}
+
+void
+watch_look(Oid role)
+{
+	WatchEvent event = {.kind = WATCH_LOOK, .role = role};
+
+	if (shared == NULL)
+		return;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	push(&event);
+	LWLockRelease(lock);
+}
+
 bool
 watch_begin(uint32 *reasons)
 {

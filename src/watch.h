@@ -29,7 +29,8 @@ typedef enum WatchKind
 	WATCH_PASSWORD, /* ALTER ROLE ... PASSWORD */
 	WATCH_RENAMED,
 	WATCH_DROPPED,
-	WATCH_REFUSED /* tried, and refused */
+	WATCH_REFUSED, /* tried, and refused */
+	WATCH_LOOK	   /* nothing new: all but its verifier has been seen to */
 } WatchKind;
 
 /* Something that happened to a role. Never a value. */
@@ -111,6 +112,16 @@ extern void watch_compare(WatchReason reason);
  */
 extern bool watch_next(WatchEvent *event);
 extern void watch_done(bool done);
+
+/*
+ * Of the event that this process sees to: it is on record, whoever takes it up again is only to look
+ * at the role's verifier; it comes again after all others, for now is not the time.
+ */
+extern void watch_recorded(void);
+extern void watch_put_back(void);
+
+/* The role's verifier is to be looked at again. */
+extern void watch_look(Oid role);
 
 typedef enum WatchEnd
 {

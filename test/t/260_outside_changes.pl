@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
+use RotorCrash;
 use RotorTest;
 use Test::More;
 
@@ -307,6 +308,32 @@ manage('mark', 'allow');
 	is(sql($node, q{SELECT finding FROM rotor.reconcile('healed')}), 'changed_elsewhere', 'heal: a secret in quarantine is left there');
 	is(sql($node, q{SELECT next_rotation > now() FROM rotor.secrets WHERE secret = 'healed'}), 't', 'heal: until its turn comes');
 	rotate_ok($node, $_, "a rotation of $_") for qw(healed report);
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# Whoever keeps his role's row locked keeps nobody else's changes from being seen to
+
+{
+	manage($_, 'allow') for qw(keeper other tampered);
+	my $verifier = 'SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$' . 'A' x 43 . '=:' . 'A' x 43 . '=';
+	my $call = start_call($node, "DO \$do\$BEGIN ALTER ROLE keeper PASSWORD '$verifier'; COMMIT;
+		ALTER ROLE keeper CONNECTION LIMIT 5; PERFORM pg_sleep(3600); END\$do\$");
+
+	comes_to('keeper', 'password_changed_outside', 'a change of a role that is locked is on record');
+	sql($node, q{ALTER ROLE other PASSWORD 'mine'});
+	comes_to('other', 'password_changed_outside drift_found', 'and so are those of others');
+	sql($node, q{UPDATE pg_authid SET rolpassword = 'md5' || md5('secret' || rolname) WHERE rolname = 'tampered'});
+	sql($node, q{UPDATE rotor.policy SET outside_change = 'warn' WHERE name = 'allow'});
+	comes_to('tampered', 'drift_found', 'a comparison goes on behind it');
+	is(events('keeper'), 'password_changed_outside', 'whose verifier waits');
+	sql($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO $do$%'});
+	end_call($call);
+	# A worker sleeps for an hour, unless there is something new.
+	sql($node, q{ALTER ROLE other PASSWORD 'mine'});
+	comes_to('keeper', 'password_changed_outside drift_found', 'until it is let go');
+	sql($node, q{UPDATE rotor.policy SET outside_change = 'allow' WHERE name = 'allow'});
+	rotate_ok($node, $_, "a rotation of $_") for qw(keeper other tampered);
+	assert_invariants($node, 'keeper', 'afterwards');
 }
 
 #---------------------------------------------------------------------------------------------------------------------
