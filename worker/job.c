@@ -205,14 +205,20 @@ job_parse(const char *json, int64_t asked_at, RotorError *err)
 }
 
 void
-job_free(Job *job)
+job_forget_passwords(Job *job)
 {
-	if (job == NULL)
-		return;
 	secret_buf_wipe(&job->version.password);
 	secret_buf_wipe(&job->former.password);
 	secret_buf_wipe(&job->previous.password);
 	secret_buf_wipe(&job->admin.password);
+}
+
+void
+job_free(Job *job)
+{
+	if (job == NULL)
+		return;
+	job_forget_passwords(job);
 	cJSON_Delete(job->tree);
 	free(job);
 }

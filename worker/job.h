@@ -76,6 +76,8 @@ typedef struct Job
  */
 extern Job *job_parse(const char *json, int64_t asked_at, RotorError *err);
 extern void job_free(Job *job);
+/* Wipes all passwords; the rest stays. */
+extern void job_forget_passwords(Job *job);
 
 /* Of a JSON object: the string or NULL; the number or otherwise; the flag or otherwise. */
 extern const char *job_string(const cJSON *object, const char *name);

@@ -3,6 +3,9 @@
  *
  * Tests that have fakes define the two functions themselves and do without this file.
  */
+#include "registry.h"
+
+#include <stdio.h>
 #include <string.h>
 
 #include "store.h"
@@ -40,4 +43,26 @@ target_find(const char *type)
 			return *target;
 	}
 	return NULL;
+}
+
+void
+registry_store_types(char *out, size_t size)
+{
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; stores[i] != NULL && used < size; i++)
+		used +=
+			(size_t) snprintf(out + used, size - used, "%s%s", i > 0 ? "," : "", stores[i]->type);
+}
+
+void
+registry_target_types(char *out, size_t size)
+{
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; targets[i] != NULL && used < size; i++)
+		used +=
+			(size_t) snprintf(out + used, size - used, "%s%s", i > 0 ? "," : "", targets[i]->type);
 }

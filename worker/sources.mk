@@ -11,12 +11,17 @@ WORKER_SOURCES = \
 	backoff.c \
 	breaker.c \
 	bucket.c \
+	control_db.c \
+	control_password.c \
 	deadline.c \
+	held.c \
 	http_client.c \
 	http_server.c \
 	job.c \
 	json_splice.c \
 	log.c \
+	loop.c \
+	loop_jobs.c \
 	metrics.c \
 	mysql_hash.c \
 	options.c \
@@ -29,6 +34,7 @@ WORKER_SOURCES = \
 	pg_error.c \
 	pgpass.c \
 	pool.c \
+	process.c \
 	registry.c \
 	resolve.c \
 	secret_file.c \

@@ -1,0 +1,436 @@
+/*
+ * control_db.c - the control database; see control_db.h.
+ */
+#include "control_db.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control_password.h"
+#include "options.h"
+
+/* Statements end a little before we give up on the connection. */
+#define SETTINGS                                                       \
+	"SET search_path = pg_catalog, pg_temp; "                          \
+	"SET statement_timeout = '9s'; "                                   \
+	"SET lock_timeout = '5s'; "                                        \
+	"SET idle_in_transaction_session_timeout = '10s'; "                \
+	"SET default_transaction_read_only = off; "                        \
+	"SET default_transaction_isolation = 'read committed'; "           \
+	"SELECT pg_catalog.set_config('synchronous_commit', 'on', false) " \
+	"WHERE pg_catalog.current_setting('synchronous_commit') = 'off'; " \
+	"LISTEN rotor_worker"
+
+#define UUID_TEXT_SIZE (UUID_SIZE + 1)
+
+struct ControlDb
+{
+	PgClient *client;
+	ControlPassword password;
+	char *worker;
+	char *target_types; /* as array literals */
+	char *store_types;
+};
+
+void
+control_init(void)
+{
+	control_password_init();
+	pg_client_init();
+}
+
+/* "a,b" as an array literal; the names are of our own sources. */
+static char *
+array_of(const char *names)
+{
+	char *literal = NULL;
+
+	return asprintf(&literal, "{%s}", names) < 0 ? NULL : literal;
+}
+
+ControlDb *
+control_new(const char *worker, const char *target_types, const char *store_types)
+{
+	ControlDb *db = calloc(1, sizeof(*db));
+
+	if (db == NULL)
+		return NULL;
+	db->worker = strdup(worker);
+	db->target_types = array_of(target_types);
+	db->store_types = array_of(store_types);
+	if (db->worker == NULL || db->target_types == NULL || db->store_types == NULL)
+	{
+		control_free(db);
+		return NULL;
+	}
+	return db;
+}
+
+void
+control_free(ControlDb *db)
+{
+	if (db == NULL)
+		return;
+	control_disconnect(db);
+	control_password_wipe(&db->password);
+	free(db->worker);
+	free(db->target_types);
+	free(db->store_types);
+	free(db);
+}
+
+void
+control_disconnect(ControlDb *db)
+{
+	pg_close(db->client);
+	db->client = NULL;
+}
+
+bool
+control_is_connected(const ControlDb *db)
+{
+	return db->client != NULL && pg_is_alive(db->client);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Connecting
+ */
+
+/* An empty setting is none. */
+static const char *
+setting(OptionId id)
+{
+	const char *text = option_text(id);
+
+	return text[0] != '\0' ? text : NULL;
+}
+
+static PgClient *
+open_connection(ControlDb *db, PgError *err)
+{
+	PgServer server = {
+		.host = setting(OPT_CONTROL_HOST),
+		.port = setting(OPT_CONTROL_PORT),
+		.dbname = setting(OPT_CONTROL_DBNAME),
+		.user = setting(OPT_CONTROL_USER),
+		.sslmode = setting(OPT_CONTROL_SSLMODE),
+		.sslrootcert = setting(OPT_CONTROL_SSLROOTCERT),
+		.sslcert = setting(OPT_CONTROL_SSLCERT),
+		.sslkey = setting(OPT_CONTROL_SSLKEY),
+		.application_name = "rotor worker",
+		.read_write = true,
+	};
+	SecretBuf password = {0};
+	RotorError unreadable;
+	PgClient *client;
+
+	if (!control_password_get(&db->password, &password, &unreadable))
+	{
+		*err = (PgError){0};
+		pg_error_say(err, unreadable.message);
+		return NULL;
+	}
+	server.password = password.len > 0 ? &password : NULL;
+	client = pg_connect(&server, deadline_in(option_number(OPT_CONNECT_TIMEOUT)), err);
+	if (client == NULL && strcmp(err->sqlstate, "28P01") == 0)
+		control_password_was_refused(&db->password, &password);
+	secret_buf_wipe(&password);
+	return client;
+}
+
+/* Major and minor of ours and of the extension must be the same. */
+static ControlState
+check_extension(PgClient *client, PgError *err)
+{
+	PgAnswer *answer = NULL;
+	const char *version;
+	char words[PG_MESSAGE_SIZE];
+	ControlState state = CONTROL_UNFIT;
+	PgReach reach =
+		pg_exec(client, "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'rotor'", 0,
+				NULL, deadline_in(CONTROL_TIMEOUT_MS), &answer, err);
+
+	if (reach != PG_DONE)
+		return CONTROL_UNREACHABLE;
+	*err = (PgError){0};
+	version = pg_value(answer, 0, 0);
+	if (version == NULL)
+		pg_error_say(err, "there is no extension rotor in the control database");
+	else if (strcmp(version, ROTOR_VERSION) != 0)
+	{
+		(void) snprintf(words, sizeof(words),
+						"the extension rotor has version %.32s, this program is for " ROTOR_VERSION,
+						version);
+		pg_error_say(err, words);
+	}
+	else
+		state = CONTROL_CONNECTED;
+	pg_answer_free(answer);
+	return state;
+}
+
+ControlState
+control_connect(ControlDb *db, PgError *err)
+{
+	ControlState state;
+
+	control_disconnect(db);
+	db->client = open_connection(db, err);
+	if (db->client == NULL)
+		return CONTROL_UNREACHABLE;
+	state = CONTROL_UNREACHABLE;
+	if (pg_exec_script(db->client, SETTINGS, deadline_in(CONTROL_TIMEOUT_MS), NULL, err) == PG_DONE)
+		state = check_extension(db->client, err);
+	if (state != CONTROL_CONNECTED)
+		control_disconnect(db);
+	return state;
+}
+
+PgWake
+control_wait(ControlDb *db, const int *fds, int count, Deadline deadline)
+{
+	PgWake wake = pg_wait(db->client, fds, count, deadline);
+	char channel[64];
+
+	/* Each of them says the same: there may be something to claim. */
+	while (wake == PG_WAKE_NOTIFY && pg_notification(db->client, channel, sizeof(channel)))
+		;
+	return wake;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The extension's functions
+ */
+
+static ControlResult
+call(ControlDb *db, const char *sql, int count, const char *const *values, PgAnswer **answer,
+	 PgError *err)
+{
+	PgReach reach;
+
+	*answer = NULL;
+	if (db->client == NULL)
+	{
+		*err = (PgError){0};
+		pg_error_say(err, "there is no connection to the control database");
+		return CONTROL_LOST;
+	}
+	reach = pg_exec(db->client, sql, count, values, deadline_in(CONTROL_TIMEOUT_MS), answer, err);
+	switch (reach)
+	{
+		case PG_DONE:
+			return CONTROL_DONE;
+		case PG_REFUSED:
+			return strcmp(err->sqlstate, "55000") == 0 ? CONTROL_LATE : CONTROL_REFUSED;
+		case PG_NOT_SENT:
+		case PG_LOST:
+			break;
+	}
+	return CONTROL_LOST;
+}
+
+/* A job of a form that we do not know fails at once, or it would come back for ever. */
+static void
+report_unreadable(ControlDb *db, const char *json, const RotorError *why)
+{
+	cJSON *tree = cJSON_Parse(json);
+	const char *values[] = {job_string(tree, "rotation"), job_string(tree, "lease"), why->message};
+	PgAnswer *answer = NULL;
+	PgError err;
+
+	if (values[0] != NULL && values[1] != NULL)
+		(void) call(db, "SELECT rotor.fail($1, $2, 'internal', NULL, $3)", 3, values, &answer,
+					&err);
+	pg_answer_free(answer);
+	cJSON_Delete(tree);
+}
+
+/* NULL if there is none, or one that cannot be read. */
+static Job *
+read_job(ControlDb *db, const char *json, int64_t asked_at)
+{
+	RotorError err;
+	Job *job;
+
+	if (json == NULL)
+		return NULL;
+	job = job_parse(json, asked_at, &err);
+	if (job == NULL)
+		report_unreadable(db, json, &err);
+	return job;
+}
+
+ControlResult
+control_claim(ControlDb *db, int max, Job **jobs, int *count, PgError *err)
+{
+	char number[16];
+	const char *values[] = {db->worker, db->target_types, db->store_types, number};
+	int64_t asked_at = clock_ms();
+	PgAnswer *answer;
+	ControlResult result;
+
+	*count = 0;
+	(void) snprintf(number, sizeof(number), "%d", max);
+	result = call(db, "SELECT rotor.claim($1, $2, $3, $4)", 4, values, &answer, err);
+	for (int row = 0; result == CONTROL_DONE && row < pg_rows(answer) && *count < max; row++)
+	{
+		jobs[*count] = read_job(db, pg_value(answer, row, 0), asked_at);
+		if (jobs[*count] != NULL)
+			(*count)++;
+	}
+	pg_answer_free(answer);
+	return result;
+}
+
+static void
+read_heartbeat(const char *json, int count, const char *const *leases, bool *held,
+			   ControlQueue *queue)
+{
+	cJSON *tree = json != NULL ? cJSON_Parse(json) : NULL;
+	const cJSON *figures = cJSON_GetObjectItemCaseSensitive(tree, "queue");
+	const cJSON *lease;
+
+	cJSON_ArrayForEach(lease, cJSON_GetObjectItemCaseSensitive(tree, "held"))
+	{
+		for (int i = 0; i < count; i++)
+		{
+			if (cJSON_IsString(lease) && strcmp(lease->valuestring, leases[i]) == 0)
+				held[i] = true;
+		}
+	}
+	queue->waiting = job_number(figures, "waiting", 0);
+	queue->leased = job_number(figures, "leased", 0);
+	queue->oldest_overdue_seconds = job_number(figures, "oldest_overdue_seconds", 0);
+	queue->dead_letters = job_number(figures, "dead_letters", 0);
+	cJSON_Delete(tree);
+}
+
+ControlResult
+control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *held,
+				  ControlQueue *queue, PgError *err)
+{
+	char *list = malloc((size_t) count * UUID_TEXT_SIZE + 3);
+	const char *values[] = {db->worker, list};
+	char *end = list;
+	PgAnswer *answer;
+	ControlResult result;
+
+	memset(held, 0, (size_t) count * sizeof(*held));
+	if (list == NULL)
+	{
+		*err = (PgError){0};
+		pg_error_say(err, "out of memory");
+		return CONTROL_REFUSED;
+	}
+	*end++ = '{';
+	for (int i = 0; i < count; i++)
+		end += sprintf(end, "%s%.36s", i > 0 ? "," : "", leases[i]);
+	(void) strcpy(end, "}");
+	result = call(db, "SELECT rotor.heartbeat($1, $2)", 2, values, &answer, err);
+	if (result == CONTROL_DONE)
+		read_heartbeat(pg_value(answer, 0, 0), count, leases, held, queue);
+	pg_answer_free(answer);
+	free(list);
+	return result;
+}
+
+ControlResult
+control_report(ControlDb *db, const Job *job, const Outcome *outcome, double duration_ms,
+			   Job **next, PgError *err)
+{
+	bool good = outcome->class == OUTCOME_OK || outcome->class == OUTCOME_PROVED;
+	char duration[32], retry[32];
+	const char *values[] = {job->rotation,
+							job->lease,
+							outcome_name(outcome->class),
+							outcome->code[0] != '\0' ? outcome->code : NULL,
+							outcome->message[0] != '\0' ? outcome->message : NULL,
+							duration,
+							retry};
+	int64_t asked_at = clock_ms();
+	PgAnswer *answer;
+	ControlResult result;
+
+	*next = NULL;
+	(void) snprintf(duration, sizeof(duration), "%.3f", duration_ms);
+	(void) snprintf(retry, sizeof(retry), "%lld", (long long) outcome->retry_after_ms);
+	if (good)
+		result = call(db, "SELECT rotor.complete($1, $2, $3, $4, $5, $6)", 6, values, &answer, err);
+	else
+		result = call(db, "SELECT rotor.fail($1, $2, $3, $4, $5, $6, $7)", 7, values, &answer, err);
+	if (result == CONTROL_DONE && good)
+		*next = read_job(db, pg_value(answer, 0, 0), asked_at);
+	pg_answer_free(answer);
+	return result;
+}
+
+ControlResult
+control_release(ControlDb *db, const Job *job, const char *reason, int64_t wait_ms, PgError *err)
+{
+	char wait[32];
+	const char *values[] = {job->rotation, job->lease, reason, wait};
+	PgAnswer *answer;
+	ControlResult result;
+
+	(void) snprintf(wait, sizeof(wait), "%lld", (long long) wait_ms);
+	result = call(db, "SELECT rotor.fail($1, $2, 'released', NULL, $3, NULL, $4)", 4, values,
+				  &answer, err);
+	pg_answer_free(answer);
+	return result;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Our own password
+ */
+
+static ControlResult
+read_own_version(ControlDb *db, const char *secret, char version[UUID_SIZE], PgError *err)
+{
+	const char *values[] = {secret};
+	PgAnswer *answer;
+	/* Unlike get_secret() this is not audited, so it can be asked often. */
+	ControlResult result =
+		call(db,
+			 "SELECT v ->> 'version_id' FROM pg_catalog.jsonb_array_elements("
+			 "rotor.describe($1) -> 'versions') v WHERE v -> 'stages' ? 'current'",
+			 1, values, &answer, err);
+
+	if (result == CONTROL_DONE)
+		(void) snprintf(version, UUID_SIZE, "%s",
+						pg_value(answer, 0, 0) != NULL ? pg_value(answer, 0, 0) : "");
+	pg_answer_free(answer);
+	return result;
+}
+
+ControlResult
+control_refresh_own_password(ControlDb *db, bool *changed, PgError *err)
+{
+	const char *secret = option_text(OPT_OWN_SECRET);
+	char version[UUID_SIZE];
+	const char *values[] = {secret};
+	PgAnswer *answer;
+	ControlResult result;
+	RotorError bad;
+
+	*changed = false;
+	if (secret[0] == '\0')
+		return CONTROL_DONE;
+	result = read_own_version(db, secret, version, err);
+	if (result != CONTROL_DONE || version[0] == '\0' ||
+		strcmp(version, control_password_version(&db->password)) == 0)
+		return result;
+	result = call(db, "SELECT rotor.get_secret($1) ->> 'password'", 1, values, &answer, err);
+	if (result == CONTROL_DONE && pg_value(answer, 0, 0) != NULL)
+	{
+		*changed = true;
+		if (!control_password_keep(&db->password, version, pg_value(answer, 0, 0), &bad))
+		{
+			*err = (PgError){0};
+			pg_error_say(err, bad.message);
+			result = CONTROL_REFUSED;
+		}
+	}
+	pg_answer_free(answer);
+	return result;
+}

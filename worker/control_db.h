@@ -1,0 +1,94 @@
+/*
+ * control_db.h - the control database: what the extension's functions are to the main loop.
+ *
+ * The only file of the worker that knows rotor's SQL is control_db.c. What always holds: only a server that
+ * takes writes is talked to; a session has settings of ours, whatever a role or database may have; passwords
+ * go neither into SQL nor into parameters; what came back is wiped. Each call ends by CONTROL_TIMEOUT_MS.
+ *
+ * Used by the main loop's thread alone.
+ */
+#ifndef ROTOR_WORKER_CONTROL_DB_H
+#define ROTOR_WORKER_CONTROL_DB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "deadline.h"
+#include "job.h"
+#include "outcome.h"
+#include "pg_client.h"
+
+#define CONTROL_TIMEOUT_MS 10000
+
+typedef struct ControlDb ControlDb;
+
+typedef enum ControlResult
+{
+	CONTROL_DONE,
+	CONTROL_LATE,	 /* the lease is over: somebody else has the step, or nobody any more */
+	CONTROL_REFUSED, /* the server says no; *err has its code and words */
+	CONTROL_LOST	 /* the connection is gone, and nobody knows whether it was done */
+} ControlResult;
+
+typedef enum ControlState
+{
+	CONTROL_CONNECTED,
+	CONTROL_UNREACHABLE, /* may go by itself */
+	CONTROL_UNFIT		 /* no extension rotor there, or one of another version */
+} ControlState;
+
+/* Figures of the whole queue, of all workers. */
+typedef struct ControlQueue
+{
+	double waiting, leased, oldest_overdue_seconds, dead_letters;
+} ControlQueue;
+
+/*
+ * Once a process, before threads are started: takes what libpq would read out of the environment, and
+ * keeps PGPASSWORD for the control database.
+ */
+extern void control_init(void);
+
+/* Lists of types are names joined by commas. NULL if there is no memory. */
+extern ControlDb *
+control_new(const char *worker, const char *target_types, const char *store_types);
+/* Closes, wipes, frees. */
+extern void control_free(ControlDb *db);
+
+/*
+ * Connects, as the settings say, and listens. Whoever is refused with 28P01 tries the next time with the
+ * password of password_file as it is then, or with that of own_secret as it was last seen.
+ */
+extern ControlState control_connect(ControlDb *db, PgError *err);
+extern void control_disconnect(ControlDb *db);
+extern bool control_is_connected(const ControlDb *db);
+
+/* Waits for a notification, a file descriptor, the deadline, or the loss of the connection. */
+extern PgWake control_wait(ControlDb *db, const int *fds, int count, Deadline deadline);
+
+/*
+ * Claims up to max jobs; the caller frees them. One that cannot be read is reported as a defect here.
+ */
+extern ControlResult control_claim(ControlDb *db, int max, Job **jobs, int *count, PgError *err);
+
+/*
+ * Extends the leases of count jobs; held[i] tells whether the i-th still runs.
+ */
+extern ControlResult control_heartbeat(ControlDb *db, int count, const char *const *leases,
+									   bool *held, ControlQueue *queue, PgError *err);
+
+/* Reports what came of a job; *next is the next one of the same rotation, or NULL. The caller frees it. */
+extern ControlResult control_report(ControlDb *db, const Job *job, const Outcome *outcome,
+									double duration_ms, Job **next, PgError *err);
+
+/* Hands a job back of which nothing was sent; it is not to be claimed again for so long. */
+extern ControlResult
+control_release(ControlDb *db, const Job *job, const char *reason, int64_t wait_ms, PgError *err);
+
+/*
+ * If own_secret is set: has its value changed? Then it is kept for the next connection, and password_file
+ * is written anew. *changed tells so; an error about the file is in *err with CONTROL_REFUSED.
+ */
+extern ControlResult control_refresh_own_password(ControlDb *db, bool *changed, PgError *err);
+
+#endif

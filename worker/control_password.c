@@ -1,0 +1,139 @@
+/*
+ * control_password.c - the password for the control database; see control_password.h.
+ */
+#include "control_password.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "atomic_file.h"
+#include "options.h"
+
+#define LOCK_TIMEOUT_MS 2000
+
+static const FileAccess private_access = {.mode = 0600, .group = (gid_t) -1};
+
+/* PGPASSWORD; wiped never, as it is needed as long as the process lives. */
+static SecretBuf from_environment;
+
+void
+control_password_init(void)
+{
+	char *value = getenv("PGPASSWORD"); /* NOLINT(concurrency-mt-unsafe): before any thread. */
+	RotorError err;
+
+	if (value == NULL)
+		return;
+	/* One that is too long is no password of PostgreSQL. */
+	(void) secret_buf_set(&from_environment, value, strlen(value), &err);
+	secret_wipe(value, strlen(value));
+}
+
+/* The file's content without the line's end. */
+static bool
+read_file(const char *path, SecretBuf *out, RotorError *err)
+{
+	AtomicFile file = {.folder = -1, .lock = -1};
+	FileContent content = {0};
+	const char *code;
+	size_t length;
+	bool done = false;
+
+	if (atomic_file_open(&file, path, &code, err) != FILE_DONE)
+		goto cleanup;
+	if (atomic_file_read(&file, &private_access, &content, &code, err) != FILE_DONE)
+		goto cleanup;
+	if (content.data == NULL)
+	{
+		(void) error_set(err, ROTOR_ERROR_NOT_FOUND, "there is no file %.200s", path);
+		goto cleanup;
+	}
+	length = strcspn(content.data, "\r\n");
+	done = secret_buf_set(out, content.data, length, err);
+
+cleanup:
+	file_content_free(&content);
+	atomic_file_close(&file);
+	return done;
+}
+
+static bool
+write_file(const char *path, const SecretBuf *value, RotorError *err)
+{
+	AtomicFile file = {.folder = -1, .lock = -1};
+	SecretBuf line = {0};
+	const char *code;
+	FileResult result;
+
+	result = atomic_file_open(&file, path, &code, err);
+	if (result == FILE_DONE)
+		result = atomic_file_lock(&file, deadline_in(LOCK_TIMEOUT_MS), &code, err);
+	if (result == FILE_DONE && (!secret_buf_set(&line, value->data, value->len, err) ||
+								!secret_buf_append(&line, "\n", 1, err)))
+		result = FILE_FAILED;
+	if (result == FILE_DONE)
+		result = atomic_file_replace(&file, &private_access, line.data, line.len, &code, err);
+	secret_buf_wipe(&line);
+	atomic_file_close(&file);
+	return result == FILE_DONE;
+}
+
+static bool
+own_is_there(const ControlPassword *password)
+{
+	return password->own.len > 0;
+}
+
+bool
+control_password_get(const ControlPassword *password, SecretBuf *out, RotorError *err)
+{
+	const char *path = option_text(OPT_PASSWORD_FILE);
+	const SecretBuf *source = &from_environment;
+
+	if (own_is_there(password) && (password->prefers_own || path[0] == '\0'))
+		source = &password->own;
+	else if (path[0] != '\0')
+		return read_file(path, out, err);
+	return secret_buf_set(out, source->data, source->len, err);
+}
+
+void
+control_password_was_refused(ControlPassword *password, const SecretBuf *refused)
+{
+	bool was_own = own_is_there(password) && refused->len == password->own.len &&
+				   memcmp(refused->data, password->own.data, refused->len) == 0;
+
+	/* Whichever it was, the other one is next. */
+	password->prefers_own = own_is_there(password) && !was_own;
+}
+
+const char *
+control_password_version(const ControlPassword *password)
+{
+	return password->own_version;
+}
+
+bool
+control_password_keep(ControlPassword *password, const char *version, const char *value,
+					  RotorError *err)
+{
+	const char *path = option_text(OPT_PASSWORD_FILE);
+	SecretBuf there = {0};
+	RotorError unreadable;
+	bool is_written;
+
+	if (!secret_buf_set(&password->own, value, strlen(value), err))
+		return false;
+	(void) strncpy(password->own_version, version, UUID_SIZE - 1);
+	is_written = path[0] == '\0' || (read_file(path, &there, &unreadable) &&
+									 strcmp(there.data, password->own.data) == 0);
+	secret_buf_wipe(&there);
+	return is_written || write_file(path, &password->own, err);
+}
+
+void
+control_password_wipe(ControlPassword *password)
+{
+	secret_buf_wipe(&password->own);
+	password->own_version[0] = '\0';
+}
