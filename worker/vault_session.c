@@ -542,3 +542,12 @@ vault_forget_tokens(void)
 	}
 	pthread_mutex_unlock(&lock);
 }
+
+void
+vault_renew_tokens(void)
+{
+	pthread_mutex_lock(&lock);
+	for (Session *session = sessions; session != NULL; session = session->next)
+		session->renew_at = 0;
+	pthread_mutex_unlock(&lock);
+}

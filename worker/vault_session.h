@@ -51,7 +51,8 @@ vault_call(const VaultServer *server, const VaultCall *call, HttpAnswer *answer,
 extern Outcome
 vault_outcome(const VaultServer *server, const VaultCall *call, const HttpAnswer *answer);
 
-/* Forgets all tokens; for tests. */
+/* For tests: forgets all tokens; lets the next call renew them. */
 extern void vault_forget_tokens(void);
+extern void vault_renew_tokens(void);
 
 #endif
