@@ -246,7 +246,7 @@ aws_judge_answer(const HttpAnswer *answer, bool writes, cJSON **reply)
 
 /* Sends one signed request. The texts that hold credentials are wiped here. */
 static HttpResult
-send_signed(const AwsEndpoint *endpoint, const char *operation, const char *body,
+send_signed(const AwsEndpoint *endpoint, const char *operation, const char *body, bool writes,
 			const AwsCredentials *credentials, HttpAnswer *answer, Deadline deadline,
 			RotorError *err)
 {
@@ -269,6 +269,7 @@ send_signed(const AwsEndpoint *endpoint, const char *operation, const char *body
 	request.ca_file = aws_environment("AWS_CA_BUNDLE");
 	request.aws_sigv4 = sigv4;
 	request.aws_userpwd = userpwd;
+	request.repeatable = !writes;
 	result = http_send(&request, answer, err);
 	secret_wipe(userpwd, sizeof(userpwd));
 	secret_wipe(token, sizeof(token));
@@ -283,7 +284,7 @@ call_once(const AwsEndpoint *endpoint, const char *operation, const char *body, 
 	RotorError err;
 	Outcome outcome;
 
-	switch (send_signed(endpoint, operation, body, credentials, &answer, deadline, &err))
+	switch (send_signed(endpoint, operation, body, writes, credentials, &answer, deadline, &err))
 	{
 		case HTTP_ANSWERED:
 			outcome = aws_judge_answer(&answer, writes, reply);

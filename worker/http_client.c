@@ -259,7 +259,8 @@ build_headers(const HttpRequest *request, struct curl_slist **list, RotorError *
 static bool
 may_repeat(const HttpRequest *request)
 {
-	return strcmp(request->method, "GET") == 0 || strcmp(request->method, "LIST") == 0;
+	return request->repeatable || strcmp(request->method, "GET") == 0 ||
+		   strcmp(request->method, "LIST") == 0;
 }
 
 /*

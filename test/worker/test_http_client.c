@@ -290,6 +290,26 @@ TEST(a_read_is_sent_again_when_the_kept_connection_dies)
 	assert_int_equal(script_requests(script), 3);
 }
 
+TEST(a_post_that_only_reads_is_sent_again_if_it_says_so)
+{
+	HttpRequest request = {.method = "POST",
+						   .body = "{}",
+						   .body_len = 2,
+						   .repeatable = true,
+						   .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	script_answer(script, 200, "", "x");
+	script_bytes(script, "", 0, SCRIPT_CLOSE);
+	script_answer(script, 200, "", "y");
+	assert_int_equal(send_it("POST", script_url(script, "/"), "1", NULL), HTTP_ANSWERED);
+	request.url = script_url(script, "/");
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_ANSWERED);
+	http_answer_free(&answer);
+	assert_int_equal(script_requests(script), 3);
+}
+
 TEST(plain_http_goes_to_this_machine_alone_unless_it_is_allowed)
 {
 	HttpRequest request = {
@@ -726,6 +746,7 @@ main(void)
 		WITH_SCRIPT(no_time_left_means_nothing_was_sent),
 		WITH_SCRIPT(a_write_is_not_sent_again_when_the_kept_connection_dies),
 		WITH_SCRIPT(a_read_is_sent_again_when_the_kept_connection_dies),
+		WITH_SCRIPT(a_post_that_only_reads_is_sent_again_if_it_says_so),
 		WITH_SCRIPT(plain_http_goes_to_this_machine_alone_unless_it_is_allowed),
 		cmocka_unit_test(what_is_no_usable_url_is_refused_without_showing_it),
 		WITH_SCRIPT(a_header_or_method_that_could_become_two_is_refused),
