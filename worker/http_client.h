@@ -36,6 +36,7 @@ typedef struct HttpRequest
 	const char *aws_sigv4;	 /* "aws:amz:region:service"; NULL: not signed */
 	const char *aws_userpwd; /* "key id:secret key" */
 	bool allow_http;		 /* plain http to hosts that are not loopback */
+	bool repeatable; /* changes nothing: as GET and LIST, sent again if a kept connection dies */
 	Deadline deadline;
 } HttpRequest;
 
