@@ -131,6 +131,7 @@ REGRESS = \
 	snapshot \
 	upkeep \
 	compliance \
+	outside \
 	objects \
 	extension
 

@@ -141,6 +141,8 @@ CREATE TABLE rotor.store (
     builtin     boolean NOT NULL DEFAULT false,
     options     jsonb NOT NULL DEFAULT '{}'
         CONSTRAINT store_options_is_an_object CHECK (jsonb_typeof(options) = 'object')
+        CONSTRAINT store_options_hold_no_credential CHECK (
+            NOT options ?| ARRAY['password', 'secret', 'secret_id', 'secret_access_key', 'session_token', 'token', 'api_key'])
 );
 COMMENT ON TABLE rotor.store IS 'where secrets are published; every version is sealed in this database first';
 COMMENT ON COLUMN rotor.store.name IS 'name of the store';
@@ -168,6 +170,8 @@ CREATE TABLE rotor.target (
     admin       text COLLATE "C" CONSTRAINT target_self_needs_no_admin CHECK (admin IS NULL OR type <> 'self'),
     options     jsonb NOT NULL DEFAULT '{}'
         CONSTRAINT target_options_is_an_object CHECK (jsonb_typeof(options) = 'object')
+        CONSTRAINT target_options_hold_no_credential CHECK (
+            NOT options ?| ARRAY['password', 'secret', 'secret_id', 'secret_access_key', 'session_token', 'token', 'api_key'])
 );
 COMMENT ON TABLE rotor.target IS 'where a credential is valid, and the address that get_secret() and connection_uri() tell applications';
 COMMENT ON COLUMN rotor.target.name IS 'name of the target';
@@ -202,11 +206,14 @@ CREATE TABLE rotor.secret (
     deleted_at        timestamptz,
     options           jsonb NOT NULL DEFAULT '{}'
         CONSTRAINT secret_options_is_an_object CHECK (jsonb_typeof(options) = 'object')
+        CONSTRAINT secret_options_hold_no_credential CHECK (
+            NOT options ?| ARRAY['password', 'secret', 'secret_id', 'secret_access_key', 'session_token', 'token', 'api_key'])
 );
 CREATE UNIQUE INDEX secret_name ON rotor.secret (name) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid, system_identifier)
     WHERE deleted_at IS NULL AND role_oid <> 0;
-CREATE UNIQUE INDEX secret_account ON rotor.secret (target, username, (coalesce(options ->> 'host', '')), system_identifier)
+CREATE UNIQUE INDEX secret_account ON rotor.secret
+    (target, username COLLATE "C", (coalesce(options ->> 'host', '') COLLATE "C"), system_identifier)
     WHERE deleted_at IS NULL AND role_oid = 0;
 CREATE INDEX secret_due ON rotor.secret (system_identifier, next_rotation)
     WHERE enabled AND deleted_at IS NULL AND next_rotation IS NOT NULL;

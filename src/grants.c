@@ -21,7 +21,8 @@
 	"rotor.requeue(uuid);rotor.describe(text)"
 #define MANAGE_FUNCTIONS                                                                                  \
 	"rotor.get_secret(text,text);rotor.connection_uri(text,text);" ROTATE_FUNCTIONS                       \
-	";rotor.manage(text,text,text,text,text);rotor.unmanage(text);rotor.restore(text);"                   \
+	";rotor.manage(text,text,text,text,text,jsonb);rotor.unmanage(text);rotor.restore(text);"             \
+	"rotor.intake_certificate();rotor.set_value(text,text,boolean);"                                      \
 	"rotor.enable(text);rotor.disable(text);rotor.reconcile(text);rotor.grant_access(text,regrole,text);" \
 	"rotor.revoke_access(text,regrole,text)"
 

@@ -8,6 +8,51 @@
 #include "rotation_job.h"
 #include "utils/builtins.h"
 
+Job *
+job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
+{
+	Job *job = palloc0(sizeof(Job));
+
+	job->context = CurrentMemoryContext;
+	job->row = *row;
+	job->row.actor = *actor; /* of the audit row; the rotation keeps its own */
+	job->secret = *secret;
+	job->policy = *policy;
+	job->sessions_ended = -1;
+	return job;
+}
+
+/*
+ * What the last rotation left outside is found out before another one begins: it is taken up again,
+ * and that is the answer. False if there is nothing of the kind.
+ */
+static bool
+requeue_unsettled(const RotationOrder *order, const Secret *secret, const Policy *policy,
+				  pg_uuid_t *id)
+{
+	RotationRow row;
+	Job *job;
+
+	if ((!secret->outside_target && !secret->outside_store) ||
+		!catalog_unsettled_rotation(secret->id, id))
+		return false;
+	if (order->has_version)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("what the last rotation left outside is not known yet"),
+				 errdetail("Rotation %s.",
+						   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
+				 errhint("Call rotor.requeue() for it, and try again when it has ended.")));
+	if (!catalog_load_rotation(id, &row, CurrentMemoryContext))
+		elog(ERROR, "the rotation is gone");
+	job = job_for_row(&row, secret, policy, &order->actor);
+	job_advance(job, FSM_OUTCOME_REQUEUED, -1);
+	job_save(job);
+	ereport(NOTICE, (errmsg("an earlier rotation of this secret was taken up"),
+					 errdetail("What became of it outside is found out first.")));
+	return true;
+}
+
 pg_uuid_t
 rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *policy)
 {
@@ -21,6 +66,8 @@ rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *p
 				 errdetail("Rotation %s.",
 						   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&active)))),
 				 errhint("Wait until it has ended; rotor.rotations shows it.")));
+	if (requeue_unsettled(order, secret, policy, &active))
+		return active;
 	job->order = order;
 	job->secret = *secret;
 	job->policy = *policy;
@@ -32,20 +79,6 @@ rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *p
 	audit.duration_ms = -1;
 	catalog_audit(&audit);
 	return job->row.id;
-}
-
-Job *
-job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
-{
-	Job *job = palloc0(sizeof(Job));
-
-	job->context = CurrentMemoryContext;
-	job->row = *row;
-	job->row.actor = *actor; /* of the audit row; the rotation keeps its own */
-	job->secret = *secret;
-	job->policy = *policy;
-	job->sessions_ended = -1;
-	return job;
 }
 
 void

@@ -113,11 +113,20 @@ INSERT INTO rotor.policy (name, verify_query) VALUES
     ('t_query', 'SELECT 1 FROM app.heartbeat LIMIT 1;'), ('t_with', 'WITH a AS (SELECT 1) SELECT * FROM a UNION SELECT 2');
 SELECT count(*) FROM rotor.policy WHERE name = 't_bad';
 
--- Store and target know one kind each.
+-- Stores and targets are of kinds that rotor knows, and hold no credential.
 \set VERBOSITY terse
-INSERT INTO rotor.store VALUES ('vault', 'vault', NULL);
+INSERT INTO rotor.store VALUES ('etcd', 'etcd', NULL);
+INSERT INTO rotor.store VALUES ('other', 'local', NULL);
+UPDATE rotor.store SET type = 'aws' WHERE name = 'local';
+INSERT INTO rotor.store (name, type, options) VALUES ('other', 'vault', '[]');
+INSERT INTO rotor.store (name, type, options) VALUES ('other', 'vault', '{"token": "hvs.x"}');
 :state
+INSERT INTO rotor.target (name, type) VALUES ('other', 'mssql');
+INSERT INTO rotor.target (name, type) VALUES ('other', 'self');
 INSERT INTO rotor.target (name, type) VALUES ('other', 'mysql');
+INSERT INTO rotor.target (name, type, host, sslmode) VALUES ('other', 'mysql', 'db', 'prefer');
+INSERT INTO rotor.target (name, type, options) VALUES ('other', 'http', '{"password": "x"}');
+UPDATE rotor.target SET admin = 'somebody' WHERE name = 'self';
 UPDATE rotor.target SET port = 0 WHERE name = 'self';
 UPDATE rotor.target SET port = 65536 WHERE name = 'self';
 UPDATE rotor.target SET sslmode = 'always' WHERE name = 'self';

@@ -1,0 +1,205 @@
+--
+-- Targets and stores outside: what is handed to workers, and what follows from what they say. This test is the worker.
+--
+CREATE ROLE t_superuser LOGIN SUPERUSER;
+CREATE ROLE t_outsider LOGIN;
+SELECT rotor.setup_worker('t_worker');
+
+INSERT INTO rotor.policy (name, backoff, backoff_max, max_attempts) VALUES ('t_outside', '1 ms', '1 ms', 2);
+INSERT INTO rotor.target (name, type, host, port, dbname, sslmode, admin, options)
+VALUES ('t_pg', 'postgresql', 'db.example.com', 6432, 'app', 'verify-full', 't_superuser', '{"note": "x"}');
+INSERT INTO rotor.target (name, type, host) VALUES ('t_own', 'mysql', 'my.example.com');
+INSERT INTO rotor.store (name, type, options) VALUES ('t_file', 'file', '{"path": "/tmp/t.json"}');
+
+-- Only superusers take what is outside under management.
+SELECT name, target, username, role_oid, store, policy, options
+FROM rotor.manage('t_remote', 'app "user"', 't_outside', target => 't_pg', options => '{"key": "apps/one"}');
+SELECT t.error($$SELECT rotor.manage('t_again', 'app "user"', target => 't_pg')$$);
+SELECT t.error($$SELECT rotor.manage('t_remote', store => 't_file')$$);
+SELECT t.error($$SELECT rotor.manage('t_other', target => 't_pg', options => '[1]')$$);
+SELECT t.error($$SELECT rotor.manage('t_other', target => 't_pg', options => '{"password": "x"}')$$) LIKE '23514%' AS holds_no_credential;
+SELECT rotor.grant_access('t_remote', 't_outsider', 'manage');
+SET ROLE t_outsider;
+SELECT t.error($$SELECT rotor.manage('t_mine', target => 't_pg')$$);
+SELECT t.error($$SELECT rotor.manage('t_remote', options => '{}')$$);
+SELECT t.error($$SELECT rotor.claim('w', '{postgresql}', '{}', 1)$$);
+RESET ROLE;
+SELECT t.error($$SELECT rotor.get_secret('t_remote')$$);
+
+-- What a worker has, and nothing else.
+SELECT p.oid::regprocedure AS may_call FROM pg_proc p WHERE p.pronamespace = 'rotor'::regnamespace
+AND has_function_privilege('t_worker', p.oid, 'EXECUTE') ORDER BY 1;
+SELECT c.oid::regclass AS may_touch FROM pg_class c WHERE c.relnamespace = 'rotor'::regnamespace
+AND c.relkind IN ('r', 'v', 'p') AND has_any_column_privilege('t_worker', c.oid, 'SELECT, INSERT, UPDATE');
+
+-- A worker, as SQL: it claims for one secret, remembers the job without its values, and reports.
+CREATE TABLE t.job (secret text PRIMARY KEY, rotation uuid, lease uuid, job jsonb);
+CREATE FUNCTION t.hidden(job jsonb) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_object_agg(key, CASE WHEN value ? 'password' THEN jsonb_build_object('username', value ->> 'username')
+        ELSE value END) FROM jsonb_each(job) WHERE key NOT IN ('rotation', 'lease') $$;
+CREATE FUNCTION t.keep(job json) RETURNS text LANGUAGE sql AS $$
+    INSERT INTO t.job SELECT j ->> 'secret', (j ->> 'rotation')::uuid, (j ->> 'lease')::uuid, t.hidden(j::jsonb)
+        FROM (SELECT job) AS x (j) WHERE job IS NOT NULL
+    ON CONFLICT (secret) DO UPDATE SET rotation = excluded.rotation, lease = excluded.lease, job = excluded.job
+    RETURNING format('%s%s', job.job ->> 'step', CASE WHEN (job.job ->> 'look')::boolean THEN ', look first' END) $$;
+CREATE FUNCTION t.waits(named text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 3000 LOOP
+        EXIT WHEN EXISTS (SELECT FROM rotor.rotations WHERE secret = named AND outside);
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    RETURN EXISTS (SELECT FROM rotor.rotations WHERE secret = named AND outside);
+END $$;
+CREATE FUNCTION t.claim(targets text[] DEFAULT '{postgresql,mysql}', stores text[] DEFAULT '{file}') RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE found text;
+BEGIN
+    FOR i IN 1 .. 3000 LOOP
+        SELECT string_agg(t.keep(j), ' ') INTO found FROM rotor.claim('t', targets, stores, 10) j;
+        EXIT WHEN found IS NOT NULL;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    RETURN found;
+END $$;
+CREATE FUNCTION t.ok(named text, outcome text DEFAULT 'ok') RETURNS text LANGUAGE sql AS $$
+    SELECT coalesce(t.keep(rotor.complete(rotation, lease, outcome, duration_ms => 1)), 'nothing more') FROM t.job WHERE secret = named $$;
+CREATE FUNCTION t.fails(named text, outcome text, code text DEFAULT NULL, message text DEFAULT 'it failed') RETURNS text LANGUAGE sql AS $$
+    SELECT rotor.fail(rotation, lease, outcome, code, message, 1, 0) FROM t.job WHERE secret = named $$;
+CREATE FUNCTION t.how(named text) RETURNS TABLE (step text, status text, dead_letter boolean, outcome text, error_code text, error_message text)
+LANGUAGE sql AS $$ SELECT r.step, r.status, r.dead_letter, r.outcome, r.error_code, r.error_message FROM rotor.rotations r
+    WHERE r.secret = named ORDER BY queued_at DESC LIMIT 1 $$;
+CREATE FUNCTION t.value(named text, stage text DEFAULT 'current') RETURNS text LANGUAGE plpgsql AS $$
+BEGIN RETURN md5(rotor.get_secret(named, stage) ->> 'password'); EXCEPTION WHEN undefined_object THEN RETURN 'none'; END $$;
+
+SELECT status FROM rotor.rotate('t_superuser');
+SELECT status FROM rotor.rotate('t_remote', wait => false);
+SELECT t.claim();
+SELECT jsonb_pretty(job - 'version' - 'admin') FROM t.job WHERE secret = 't_remote';
+SELECT job -> 'version' AS version, job -> 'admin' AS admin FROM t.job WHERE secret = 't_remote';
+-- Its lease runs: nobody else has it.
+SELECT count(*) FROM rotor.claim('u', '{postgresql,mysql}', '{file}', 10);
+SELECT (rotor.heartbeat('t', ARRAY[lease, gen_random_uuid()]) ->> 'held')::jsonb = jsonb_build_array(lease) AS only_its_own FROM t.job;
+SELECT t.error(format('SELECT rotor.cancel(%L)', rotation)) FROM t.job;
+SELECT t.error(format('SELECT rotor.complete(%L, %L, $$ok$$)', rotation, gen_random_uuid())) LIKE '55000 the lease of rotation % is over%' AS of_another FROM t.job;
+SELECT t.error(format('SELECT rotor.fail(%L, %L, $$ok$$)', rotation, lease)) FROM t.job;
+SELECT t.error(format('SELECT rotor.complete(%L, %L, $$refused$$)', rotation, lease)) FROM t.job;
+SELECT t.value('t_remote') AS current_before_set, t.value('t_remote', 'pending') <> 'none' AS pending;
+SELECT t.ok('t_remote');
+SELECT t.value('t_remote') <> 'none' AS current_after_set;
+SELECT t.ok('t_remote');
+SELECT * FROM t.how('t_remote');
+SELECT event, result, duration_ms, detail FROM rotor.audit_log WHERE secret = 't_remote' AND rotation IS NOT NULL ORDER BY at, id;
+SELECT get_secret ->> 'username' AS username, get_secret ->> 'host' AS host, get_secret ->> 'port' AS port, get_secret ->> 'dbname' AS dbname,
+       get_secret ->> 'engine' AS engine FROM rotor.get_secret('t_remote');
+SELECT regexp_replace(rotor.connection_uri('t_remote'), '^(postgresql://[^:]*:).*(@.*)$', '\1***\2') AS uri;
+SELECT secret, role, role_exists, state FROM rotor.secrets WHERE secret = 't_remote';
+SELECT finding FROM rotor.compliance WHERE secret = 't_remote';
+SELECT * FROM rotor.reconcile('t_remote');
+
+-- A transient failure is tried again; a job that was handed back does not count.
+SELECT t.value('t_remote') AS before \gset
+SELECT status FROM rotor.rotate('t_remote', wait => false);
+SELECT t.claim();
+SELECT t.fails('t_remote', 'released');
+SELECT t.claim();
+SELECT t.fails('t_remote', 'transient', '57P03', 'the database system is starting up');
+SELECT t.claim();
+SELECT job ->> 'attempt' AS attempt FROM t.job WHERE secret = 't_remote';
+SELECT t.ok('t_remote');
+-- Refused: the former value is given back, and the labels with it.
+SELECT t.value('t_remote') = :'before' AS is_former;
+SELECT t.fails('t_remote', 'refused', '28P01', 'password authentication failed');
+SELECT t.claim();
+SELECT job -> 'former' AS former FROM t.job WHERE secret = 't_remote';
+SELECT t.ok('t_remote');
+SELECT t.value('t_remote') = :'before' AS is_former;
+SELECT * FROM t.how('t_remote');
+
+-- Nobody knows what became of it: who goes on looks first, and nothing else begins before that is settled.
+SELECT status FROM rotor.rotate('t_remote', wait => false);
+SELECT t.claim();
+SELECT t.fails('t_remote', 'unknown', NULL, 'connection lost');
+SELECT t.claim();
+SELECT t.fails('t_remote', 'unknown', NULL, 'connection lost');
+SELECT * FROM t.how('t_remote');
+SELECT step, state FROM rotor.dead_letter WHERE secret = 't_remote';
+SELECT rotation AS first FROM t.job WHERE secret = 't_remote' \gset
+SELECT status FROM rotor.rotate('t_remote', wait => false);
+SELECT t.claim();
+SELECT rotation = :'first' AS the_same_rotation FROM t.job WHERE secret = 't_remote';
+SELECT t.ok('t_remote');
+SELECT t.ok('t_remote', 'proved');
+SELECT * FROM t.how('t_remote');
+SELECT count(*) FROM rotor.dead_letter WHERE secret = 't_remote';
+
+-- A lease that ran out is another worker's, who looks first; the late answer is refused.
+SELECT status FROM rotor.rotate('t_remote', wait => false);
+SELECT t.claim();
+UPDATE rotor.rotation SET leased_until = clock_timestamp() - interval '1 second' WHERE lease IS NOT NULL;
+SELECT lease AS late FROM t.job WHERE secret = 't_remote' \gset
+SELECT (rotor.heartbeat('t', ARRAY[:'late'::uuid]) ->> 'held') AS held;
+SELECT t.claim();
+SELECT t.error(format('SELECT rotor.complete(%L, %L, $$ok$$)', rotation, :'late')) LIKE '55000%is over%' AS late_answer FROM t.job WHERE secret = 't_remote';
+SELECT t.fails('t_remote', 'permanent', NULL, 'no such account');
+SELECT * FROM t.how('t_remote');
+
+-- An account that changes its own password needs one that is known.
+SELECT name FROM rotor.manage('t_self', 'me', 't_outside', target => 't_own');
+SELECT status FROM rotor.rotate('t_self', wait => false);
+DO $$ BEGIN FOR i IN 1 .. 3000 LOOP
+    PERFORM rotor.claim('t', '{mysql}', '{}', 1);
+    EXIT WHEN EXISTS (SELECT FROM rotor.rotations WHERE secret = 't_self' AND finished_at IS NOT NULL);
+    PERFORM pg_sleep(0.01); END LOOP; END $$;
+SELECT * FROM t.how('t_self');
+
+-- A store outside: published before the target is changed, its labels move last.
+SELECT name, store FROM rotor.manage('t_stored', 'stored', 't_outside', 't_file', 't_pg');
+SELECT status FROM rotor.rotate('t_stored', wait => false);
+SELECT t.waits('t_stored');
+SELECT count(*) FROM rotor.claim('t', '{postgresql,mysql}', '{aws}', 10);
+SELECT t.claim();
+SELECT job -> 'store' AS store FROM t.job WHERE secret = 't_stored';
+SELECT t.ok('t_stored'), t.ok('t_stored'), t.ok('t_stored'), t.ok('t_stored');
+SELECT * FROM t.how('t_stored');
+-- They do not move: the store's current version is to go on working, so the target goes back.
+SELECT t.value('t_stored') AS before \gset
+SELECT status FROM rotor.rotate('t_stored', wait => false);
+SELECT t.claim(), t.ok('t_stored'), t.ok('t_stored'), t.ok('t_stored');
+SELECT t.fails('t_stored', 'permanent', 'AccessDeniedException', 'not authorized');
+SELECT t.claim(), t.ok('t_stored');
+SELECT * FROM t.how('t_stored');
+SELECT t.value('t_stored') = :'before' AS is_former;
+-- Whether they moved is not known: it waits, and is settled first.
+SELECT status FROM rotor.rotate('t_stored', wait => false);
+SELECT t.claim(), t.ok('t_stored'), t.ok('t_stored'), t.ok('t_stored');
+SELECT t.fails('t_stored', 'unknown'), t.claim();
+SELECT t.fails('t_stored', 'unknown');
+SELECT * FROM t.how('t_stored');
+SELECT status FROM rotor.rotate('t_stored', wait => false);
+SELECT t.claim(), t.ok('t_stored');
+SELECT * FROM t.how('t_stored');
+
+-- A role of this cluster with a store outside: the server sets and proves, the worker publishes.
+CREATE ROLE t_published LOGIN;
+SELECT name, store, target FROM rotor.manage('t_published', policy => 't_outside', store => 't_file');
+SELECT status FROM rotor.rotate('t_published', wait => false);
+SELECT t.claim();
+SELECT t.ok('t_published');
+SELECT t.claim();
+SELECT t.ok('t_published');
+SELECT * FROM t.how('t_published');
+SELECT in_sync FROM rotor.coverage WHERE secret = 't_published';
+
+-- Called off before the target is changed.
+SELECT status FROM rotor.rotate('t_stored', wait => false);
+SELECT t.claim();
+SELECT status FROM rotor.cancel((SELECT rotation FROM t.job WHERE secret = 't_stored'));
+SELECT t.error(format('SELECT rotor.complete(%L, %L, $$ok$$)', rotation, lease)) LIKE '55000%' AS late_answer FROM t.job WHERE secret = 't_stored';
+
+-- Nothing that a worker or anybody else sees holds a value.
+SELECT count(*) FROM rotor.audit_log a, (SELECT rotor.get_secret(s, 'current') ->> 'password' FROM unnest(ARRAY['t_remote', 't_stored', 't_published']) s) v (value)
+WHERE position(v.value IN a::text) > 0;
+
+SELECT (rotor.unmanage(name)).deleted_at IS NOT NULL AS unmanaged FROM rotor.secret WHERE name IN ('t_remote', 't_self', 't_stored', 't_published', 't_superuser');
+DROP OWNED BY t_worker, t_outsider;
+DROP ROLE t_superuser, t_outsider, t_worker, t_published;
