@@ -70,7 +70,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		request.allow_http = allow;
 		if (!judge_url(&request, &peer, &err))
 		{
-			must_be_error(&err, ROTOR_ERROR_ARGUMENT, ROTOR_ERROR_ARGUMENT);
+			/* One that was cut may end in any way. */
+			if (strlen(err.message) < ERROR_TEXT_SIZE - 1)
+				must_be_error(&err, ROTOR_ERROR_ARGUMENT, ROTOR_ERROR_ARGUMENT);
 			continue;
 		}
 		MUST(strnlen(peer.host, HOST_SIZE) < HOST_SIZE && peer.host[0] != '\0');
