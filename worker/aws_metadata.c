@@ -14,7 +14,7 @@
 #include "job.h"
 #include "wipe_heap.h"
 
-#define METADATA_MS		   2000 /* it is on the link: off AWS nothing answers */
+#define METADATA_MS		   5000 /* it is on the link: off AWS nothing answers */
 #define CONTAINER_HOST	   "http://169.254.170.2"
 #define INSTANCE_HOST	   "http://169.254.169.254"
 #define INSTANCE_HOST_IPV6 "http://[fd00:ec2::254]"
