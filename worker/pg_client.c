@@ -12,6 +12,7 @@
 
 #include <libpq-fe.h>
 
+#include "authorities.h"
 #include "pg_error.h"
 #include "resolve.h"
 
@@ -65,17 +66,9 @@ pg_client_init(void)
 static const char *
 system_authorities(const char *sslmode)
 {
-	static const char *const bundles[] = {"/etc/ssl/certs/ca-certificates.crt",
-										  "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"};
-
 	if (PQlibVersion() >= 160000 && strcmp(sslmode, "verify-full") == 0)
 		return "system";
-	for (size_t i = 0; i < sizeof(bundles) / sizeof(bundles[0]); i++)
-	{
-		if (access(bundles[i], R_OK) == 0)
-			return bundles[i];
-	}
-	return NOWHERE;
+	return authorities_file();
 }
 
 static const char *

@@ -19,6 +19,7 @@ static const StoreClass *const stores[] = {
 };
 
 static const TargetClass *const targets[] = {
+	&target_mysql,
 	&target_postgres,
 	NULL,
 };

@@ -11,6 +11,7 @@ WORKER_SOURCES = \
 	backoff.c \
 	breaker.c \
 	bucket.c \
+	authorities.c \
 	control_db.c \
 	control_password.c \
 	deadline.c \
@@ -23,6 +24,7 @@ WORKER_SOURCES = \
 	loop.c \
 	loop_jobs.c \
 	metrics.c \
+	mysql_client.c \
 	mysql_hash.c \
 	options.c \
 	options_file.c \
@@ -43,6 +45,7 @@ WORKER_SOURCES = \
 	store_aws.c \
 	store_file.c \
 	store_vault.c \
+	target_mysql.c \
 	target_postgres.c \
 	vault_kv.c \
 	vault_session.c \

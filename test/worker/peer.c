@@ -210,7 +210,7 @@ send_all(int fd, const char *data, size_t len)
 	return true;
 }
 
-/* Sends what was held and reads all that the server says to it until it wants more or is gone. */
+/* Sends what was held, says that this was all, and reads what the server answers until it is gone. */
 static void
 answer_for(Relay *relay, int server, const char *data, size_t len)
 {
@@ -218,16 +218,11 @@ answer_for(Relay *relay, int server, const char *data, size_t len)
 	size_t used = 0;
 	ssize_t got;
 
-	/* ReadyForQuery is the last message of an answer: Z, length 5, the state. */
-	if (send_all(server, data, len))
+	if (send_all(server, data, len) && shutdown(server, SHUT_WR) == 0)
 	{
 		while (used < sizeof(bytes) - 1 &&
 			   (got = recv(server, bytes + used, sizeof(bytes) - 1 - used, 0)) > 0)
-		{
 			used += (size_t) got;
-			if (used >= 6 && memcmp(bytes + used - 6, "Z\0\0\0\5", 5) == 0)
-				break;
-		}
 	}
 	for (size_t i = 0; i < used; i++)
 		bytes[i] = bytes[i] >= ' ' && bytes[i] <= '~' ? bytes[i] : ' ';

@@ -5,27 +5,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 . scripts/cluster.sh
+. test/worker/peers/certificates.sh
 
 workspace_make peer
 data=$workspace/pg
 
-# An authority of our own, and the server's certificate for the name localhost alone.
-make_certificates() {
-    local ssl=(as_server_user openssl)
-    "${ssl[@]}" req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=rotor-test-authority \
-        -keyout "$workspace/ca.key" -out "$workspace/ca.crt"
-    "${ssl[@]}" req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout "$data/server.key" -out "$workspace/server.csr"
-    echo subjectAltName=DNS:localhost >"$workspace/san"
-    chmod a+r "$workspace/san"
-    "${ssl[@]}" x509 -req -in "$workspace/server.csr" -CA "$workspace/ca.crt" -CAkey "$workspace/ca.key" -CAcreateserial \
-        -days 2 -extfile "$workspace/san" -out "$data/server.crt"
-    # Another authority, which signed nothing.
-    "${ssl[@]}" req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=rotor-test-stranger \
-        -keyout "$workspace/other.key" -out "$workspace/other.crt"
-}
-
 cluster_make "$data" fast
-make_certificates >"$workspace/openssl.log" 2>&1 || { cat "$workspace/openssl.log" >&2; exit 1; }
+certificates_make "$data"
 cat >"$workspace/hba" <<HBA
 local all all trust
 host all trusted 127.0.0.1/32 trust

@@ -1,0 +1,635 @@
+/*
+ * test_target_mysql.c
+ *		Tests of worker/target_mysql.c and mysql_client.c, against a MariaDB of their own.
+ *
+ * The server logs every statement; nothing of what these tests set may be there.
+ */
+#include "support.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "mysql_client.h"
+#include "peer.h"
+#include "target.h"
+
+#define NEW_ID "11111111-1111-4111-8111-111111111111"
+#define MARK   "Plaintext-that-nobody-may-see" /* in every password that is set here */
+#define WEIRD  "we\"ird 'r\\ole %s `x`"
+
+static Peer peer;
+static MyClient *witness; /* root, to see what became of it */
+
+static int
+start_peer(void **state __attribute__((unused)))
+{
+	MyServer server = {.user = "root"};
+	MyError err;
+
+	if (!peer_start(&peer, "mariadb"))
+		return -1;
+	server.host = peer_value(&peer, "socket");
+	witness = my_connect(&server, deadline_in(20000), &err);
+	return witness != NULL ? 0 : -1;
+}
+
+static int
+stop_peer(void **state __attribute__((unused)))
+{
+	my_close(witness);
+	peer_stop(&peer);
+	return 0;
+}
+
+static void
+run(MyClient *client, const char *sql)
+{
+	MyError err;
+
+	if (my_exec(client, sql, deadline_in(20000), NULL, &err) != MY_DONE)
+		fail_msg("%s", err.message);
+}
+
+/* What the server stores for the account; the caller frees it. */
+static char *
+stored(const char *user, const char *host)
+{
+	char *user_quoted = my_quote(witness, user);
+	char *host_quoted = my_quote(witness, host);
+	char sql[512];
+	MyAnswer *answer;
+	MyError err;
+	const char *const *row;
+	unsigned columns;
+	char *text;
+
+	(void) snprintf(sql, sizeof(sql),
+					"SELECT authentication_string FROM mysql.user WHERE User = %s AND Host = %s",
+					user_quoted, host_quoted);
+	assert_int_equal(my_exec(witness, sql, deadline_in(20000), &answer, &err), MY_DONE);
+	assert_true(my_next(answer, &row, &columns));
+	text = strdup(row[0]);
+	my_answer_free(answer);
+	free(user_quoted);
+	free(host_quoted);
+	return text;
+}
+
+/* The JSON form of a text; static. */
+static const char *
+escaped(const char *text)
+{
+	static char out[256];
+	size_t used = 0;
+
+	for (; *text != '\0'; text++)
+	{
+		if (*text == '"' || *text == '\\')
+			out[used++] = '\\';
+		out[used++] = *text;
+	}
+	out[used] = '\0';
+	return out;
+}
+
+typedef struct Order
+{
+	const char *user;
+	const char *password; /* escaped; NULL: MARK */
+	const char *host;	  /* NULL: 127.0.0.1 */
+	int port;			  /* 0: the peer's */
+	const char *target;	  /* more members of the target, each behind a comma */
+	const char *options;  /* the account's */
+	const char *policy;
+	bool emergency;
+} Order;
+
+static Job *
+job_of(const Order *order)
+{
+	char name[256];
+
+	(void) snprintf(name, sizeof(name), "%s", escaped(order->user));
+	return make_job(
+		"{\"rotation\":\"" NEW_ID "\",\"lease\":\"" NEW_ID "\",\"lease_seconds\":60,"
+		"\"step\":\"set\",\"attempt\":0,\"secret\":\"s\",\"trigger\":\"manual\","
+		"\"emergency\":%s,"
+		"\"version\":{\"id\":\"" NEW_ID "\",\"username\":\"%s\",\"password\":\"%s\"},"
+		"\"account\":{\"username\":\"%s\",\"options\":%s},\"target\":{\"name\":\"t\","
+		"\"type\":\"mysql\",\"host\":\"%s\",\"port\":%d%s},"
+		"\"store\":{\"name\":\"local\",\"type\":\"local\"},\"policy\":%s}",
+		order->emergency ? "true" : "false", name, order->password != NULL ? order->password : MARK,
+		name, order->options != NULL ? order->options : "{}",
+		order->host != NULL ? order->host : "127.0.0.1",
+		order->port != 0 ? order->port : atoi(peer_value(&peer, "port")),
+		order->target != NULL ? order->target : "", order->policy != NULL ? order->policy : "{}");
+}
+
+static Outcome
+set_as(const Job *job, const char *by, const char *password)
+{
+	JobValue admin = value_of(by, password);
+
+	return target_mysql.set(job, &job->version, &admin, deadline_in(20000));
+}
+
+static Outcome
+set_by_admin(const Job *job)
+{
+	return set_as(job, "admin", "admin-password");
+}
+
+static Outcome
+login_of(const Job *job, const char *password)
+{
+	JobValue value = value_of(job->username, password);
+
+	return target_mysql.login(job, &value, true, deadline_in(20000));
+}
+
+static void
+assert_outcome(Outcome outcome, OutcomeClass class, const char *code)
+{
+	if (outcome.class != class || strcmp(outcome.code, code) != 0)
+		fail_msg("%s %s %s", outcome_name(outcome.class), outcome.code, outcome.message);
+	assert_true((class == OUTCOME_OK) || outcome.message[0] != '\0');
+}
+
+TEST(an_administrator_sets_the_password_of_all_accounts_of_the_name)
+{
+	static const char *const hosts[] = {"%", "127.0.0.1", "10.1.2.3"};
+	Job *job = job_of(&(Order){.user = "app"});
+	char *first = NULL;
+
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	assert_outcome(login_of(job, MARK), OUTCOME_OK, "");
+	assert_outcome(login_of(job, "app-password"), OUTCOME_REFUSED, "1045");
+	for (size_t i = 0; i < COUNT_OF(hosts); i++)
+	{
+		char *hash = stored("app", hosts[i]);
+
+		if (first == NULL)
+			first = strdup(hash);
+		assert_string_equal(hash, first);
+		free(hash);
+	}
+	free(first);
+	job_free(job);
+}
+
+TEST(an_account_that_the_option_host_names_is_changed_alone)
+{
+	Job *job = job_of(
+		&(Order){.user = "app", .password = MARK "-host", .options = "{\"host\":\"10.1.2.3\"}"});
+	char *others = stored("app", "%");
+	char *before = stored("app", "10.1.2.3");
+	char *after;
+
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	after = stored("app", "10.1.2.3");
+	assert_string_not_equal(before, after);
+	free(after);
+	after = stored("app", "%");
+	assert_string_equal(others, after);
+	free(after);
+	free(before);
+	free(others);
+	job_free(job);
+}
+
+TEST(an_account_with_ed25519_keeps_its_plugin)
+{
+	Job *job = job_of(&(Order){.user = "curve"});
+
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	assert_outcome(login_of(job, MARK), OUTCOME_OK, "");
+	assert_outcome(login_of(job, "curve-password"), OUTCOME_REFUSED, "1045");
+	job_free(job);
+}
+
+TEST(an_account_sets_its_own_password)
+{
+	Job *native = job_of(&(Order){.user = "own"});
+	Job *curve = job_of(&(Order){.user = "owncurve"});
+
+	assert_outcome(set_as(native, "own", "own-password"), OUTCOME_OK, "");
+	assert_outcome(login_of(native, MARK), OUTCOME_OK, "");
+	assert_outcome(set_as(curve, "owncurve", "curve-password"), OUTCOME_OK, "");
+	assert_outcome(login_of(curve, MARK), OUTCOME_OK, "");
+	job_free(native);
+	job_free(curve);
+}
+
+TEST(a_name_with_quotes_backslashes_and_percent_signs_is_that_account_and_no_other)
+{
+	Job *job = job_of(&(Order){.user = WEIRD});
+
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	assert_outcome(login_of(job, MARK), OUTCOME_OK, "");
+	job_free(job);
+}
+
+TEST(a_server_whose_mode_has_no_backslash_escapes_gets_the_same_name)
+{
+	Job *job = job_of(&(Order){.user = WEIRD, .password = MARK "-mode"});
+
+	run(witness, "SET GLOBAL sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'");
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	run(witness, "SET GLOBAL sql_mode = DEFAULT");
+	assert_outcome(login_of(job, MARK "-mode"), OUTCOME_OK, "");
+	job_free(job);
+}
+
+TEST(a_password_of_all_printable_characters_survives)
+{
+	char every[128] = MARK;
+	size_t used = strlen(every);
+	Job *job;
+
+	for (char c = ' '; c <= '~'; c++)
+		every[used++] = c;
+	every[used] = '\0';
+	job = job_of(&(Order){.user = "curve", .password = strdup(escaped(every))});
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	assert_outcome(login_of(job, every), OUTCOME_OK, "");
+	job_free(job);
+}
+
+TEST(what_cannot_be_done_is_refused_for_good_and_changes_nothing)
+{
+	static const struct
+	{
+		const char *user;
+		const char *by;
+		const char *password;
+		const char *code;
+		const char *words;
+	} cases[] = {{"nobody", "admin", "admin-password", "1396", "nobody"},
+				 {"local", "admin", "admin-password", "", "unix_socket"},
+				 {"app", "plain", "plain-password", "1142", "denied"}};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		Job *job = job_of(&(Order){.user = cases[i].user, .password = MARK "-not"});
+		char *before = stored("app", "%");
+		char *after;
+		Outcome outcome = set_as(job, cases[i].by, cases[i].password);
+
+		assert_outcome(outcome, OUTCOME_PERMANENT, cases[i].code);
+		assert_non_null(strstr(outcome.message, cases[i].words));
+		after = stored("app", "%");
+		assert_string_equal(before, after);
+		free(before);
+		free(after);
+		job_free(job);
+	}
+}
+
+TEST(two_passwords_at_once_are_refused_where_the_engine_has_one)
+{
+	Job *job = job_of(&(Order){
+		.user = "app", .password = MARK "-dual", .policy = "{\"strategy\":\"dual_write\"}"});
+	Outcome outcome = set_by_admin(job);
+
+	assert_outcome(outcome, OUTCOME_PERMANENT, "");
+	assert_non_null(strstr(outcome.message, "dual_write"));
+	job_free(job);
+}
+
+TEST(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time)
+{
+	Job *job = job_of(&(Order){.user = "app"});
+
+	assert_outcome(set_as(job, "admin", "not the password"), OUTCOME_TRANSIENT, "1045");
+	job_free(job);
+}
+
+TEST(a_server_that_is_read_only_is_tried_again)
+{
+	Job *job = job_of(&(Order){.user = "app", .password = MARK "-ro"});
+
+	run(witness, "SET GLOBAL read_only = 1");
+	assert_outcome(set_by_admin(job), OUTCOME_TRANSIENT, "1290");
+	run(witness, "SET GLOBAL read_only = 0");
+	assert_outcome(login_of(job, MARK), OUTCOME_OK, "");
+	job_free(job);
+}
+
+TEST(what_bars_a_login_behind_the_password_proves_the_password)
+{
+	static const struct
+	{
+		const char *user;
+		const char *password;
+		const char *policy;
+		const char *code;
+	} cases[] = {
+		{"locked", "locked-password", "{}", "4151"},
+		{"plain", "plain-password", "{\"verify_database\":\"barred\"}", "1044"},
+		{"plain", "plain-password", "{\"verify_database\":\"mysql\"}", "1044"},
+		{"crowded", "crowded-password", "{}", "1226"},
+	};
+	JobValue value = value_of("crowded", "crowded-password");
+	MyServer server = {.host = "127.0.0.1",
+					   .port = (unsigned) atoi(peer_value(&peer, "port")),
+					   .user = "crowded",
+					   .password = &value.password};
+	MyError err;
+	MyClient *crowd = my_connect(&server, deadline_in(20000), &err);
+
+	assert_non_null(crowd);
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		Job *job = job_of(&(Order){.user = cases[i].user, .policy = cases[i].policy});
+
+		assert_outcome(login_of(job, cases[i].password), OUTCOME_PROVED, cases[i].code);
+		assert_outcome(login_of(job, "wrong"), OUTCOME_REFUSED, "1045");
+		job_free(job);
+	}
+	my_close(crowd);
+}
+
+TEST(a_database_that_is_not_there_proves_the_password)
+{
+	Job *job = job_of(&(Order){.user = "chief", .policy = "{\"verify_database\":\"missing\"}"});
+
+	assert_outcome(login_of(job, "chief-password"), OUTCOME_PROVED, "1049");
+	assert_outcome(login_of(job, "wrong"), OUTCOME_REFUSED, "1045");
+	job_free(job);
+}
+
+TEST(another_accounts_password_proves_nothing)
+{
+	/* The anonymous account takes every name that there is no account for. */
+	Job *job = job_of(&(Order){.user = "nobody"});
+
+	assert_outcome(login_of(job, "anonymous-password"), OUTCOME_INCONCLUSIVE, "");
+	job_free(job);
+}
+
+TEST(the_verification_query_reads_only_and_says_whether_the_account_can_work)
+{
+	static const struct
+	{
+		const char *query;
+		OutcomeClass class;
+		const char *code;
+	} cases[] = {
+		{"SELECT 1", OUTCOME_OK, ""},
+		{"SELECT seq FROM shop.seq_1_to_100000", OUTCOME_OK, ""},
+		{"INSERT INTO shop.seen VALUES (1)", OUTCOME_PROVED, "1792"},
+		{"CREATE TABLE shop.made (n int)", OUTCOME_PROVED, "1792"},
+		{"SELECT * FROM mysql.user", OUTCOME_PROVED, "1142"},
+		{"SELECT 1; SELECT 2", OUTCOME_PROVED, "1064"},
+		{"SELECT * FROM shop.missing", OUTCOME_PROVED, "1146"},
+		{"KILL CONNECTION_ID()", OUTCOME_TRANSIENT, "1927"},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		char policy[128];
+		Job *job;
+
+		(void) snprintf(policy, sizeof(policy), "{\"verify_query\":\"%s\"}", cases[i].query);
+		job = job_of(&(Order){.user = "plain", .policy = policy});
+		assert_outcome(login_of(job, "plain-password"), cases[i].class, cases[i].code);
+		job_free(job);
+	}
+}
+
+/* Logs in to host by TLS. */
+static Outcome
+tls(const char *host, const char *mode, const char *ca)
+{
+	char target[512];
+	Job *job;
+	Outcome outcome;
+
+	(void) snprintf(target, sizeof(target),
+					",\"sslmode\":\"%s\",\"options\":{\"sslrootcert\":\"%s\"}", mode, ca);
+	job = job_of(&(Order){.user = "secure", .host = host, .target = target});
+	outcome = login_of(job, "secure-password");
+	job_free(job);
+	return outcome;
+}
+
+TEST(certificates_are_verified_and_never_is_a_weaker_mode_tried)
+{
+	const char *ca = peer_value(&peer, "ca");
+	const char *other = peer_value(&peer, "other_ca");
+
+	assert_outcome(tls("localhost", "verify-full", ca), OUTCOME_OK, "");
+	assert_outcome(tls("127.0.0.1", "require", ""), OUTCOME_OK, "");
+	/* the certificate is localhost's */
+	assert_outcome(tls("127.0.0.1", "verify-full", ca), OUTCOME_INCONCLUSIVE, "2026");
+	assert_outcome(tls("localhost", "verify-full", other), OUTCOME_INCONCLUSIVE, "2026");
+	/* the system's authorities do not know ours */
+	assert_outcome(tls("localhost", "verify-full", ""), OUTCOME_INCONCLUSIVE, "2026");
+	assert_outcome(tls("localhost", "prefer", ca), OUTCOME_INCONCLUSIVE, "");
+	assert_outcome(tls("localhost", "verify-ca", ca), OUTCOME_INCONCLUSIVE, "");
+	/* the account wants TLS, and there is none */
+	assert_outcome(tls("127.0.0.1", "disable", ""), OUTCOME_REFUSED, "1045");
+}
+
+TEST(a_server_that_cannot_be_reached_or_says_nothing_changes_nothing)
+{
+	int listener;
+	int port = silent_port(&listener);
+	Job *job = job_of(&(Order){.user = "app", .port = port});
+	JobValue admin = value_of("admin", "admin-password");
+
+	assert_outcome(target_mysql.set(job, &job->version, &admin, deadline_in(100)),
+				   OUTCOME_TRANSIENT, "2002");
+	assert_outcome(target_mysql.login(job, &job->version, true, deadline_in(100)),
+				   OUTCOME_TRANSIENT, "2002");
+	job->lease_end = deadline_in(100);
+	assert_outcome(set_by_admin(job), OUTCOME_TRANSIENT, "2002");
+	job->lease_end = deadline_in(60000);
+	(void) close(listener);
+	assert_outcome(set_by_admin(job), OUTCOME_TRANSIENT, "2002");
+	assert_outcome(login_of(job, MARK), OUTCOME_TRANSIENT, "2002");
+	job_free(job);
+}
+
+/* Sets app's passwords by way of a relay, which stops where the change comes. */
+static Outcome
+set_through(Relay *relay, const char *password, Deadline deadline)
+{
+	Job *job = job_of(&(Order){.user = "app", .password = password, .port = relay_port(relay)});
+	JobValue admin = value_of("admin", "admin-password");
+	Outcome outcome = target_mysql.set(job, &job->version, &admin, deadline);
+
+	job_free(job);
+	return outcome;
+}
+
+static Relay *
+relay_to_peer(RelayAct act, const char *mark)
+{
+	return relay_start(atoi(peer_value(&peer, "port")), act, mark, NULL, NULL);
+}
+
+TEST(a_connection_that_breaks_before_the_change_is_sent_changed_nothing)
+{
+	Relay *relay = relay_to_peer(RELAY_DROP, "FROM mysql.user");
+
+	assert_outcome(set_through(relay, MARK "-1", deadline_in(20000)), OUTCOME_TRANSIENT, "2013");
+	relay_stop(relay);
+}
+
+TEST(a_change_that_is_lost_on_its_way_is_unknown_and_did_not_happen)
+{
+	Relay *relay = relay_to_peer(RELAY_DROP, "SET PASSWORD");
+	char *before = stored("app", "%");
+	char *after;
+
+	assert_outcome(set_through(relay, MARK "-2", deadline_in(20000)), OUTCOME_UNKNOWN, "2013");
+	relay_stop(relay);
+	after = stored("app", "%");
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+}
+
+TEST(a_change_whose_answer_is_lost_is_unknown_and_did_happen)
+{
+	Relay *relay = relay_to_peer(RELAY_MUTE, "SET PASSWORD");
+	Job *job = job_of(&(Order){.user = "app"});
+
+	assert_outcome(set_through(relay, MARK "-3", deadline_in(20000)), OUTCOME_UNKNOWN, "2013");
+	(void) relay_release(relay);
+	relay_stop(relay);
+	assert_outcome(login_of(job, MARK "-3"), OUTCOME_OK, "");
+	job_free(job);
+}
+
+TEST(a_change_that_arrives_after_the_lease_is_refused_by_the_server)
+{
+	Relay *relay = relay_to_peer(RELAY_HOLD, "SET PASSWORD");
+	char *before = stored("app", "%");
+	char *after;
+
+	assert_outcome(set_through(relay, MARK "-4", deadline_in(400)), OUTCOME_UNKNOWN, "2013");
+	assert_non_null(strstr(relay_release(relay), "'late'"));
+	relay_stop(relay);
+	after = stored("app", "%");
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+}
+
+TEST(a_statement_ends_by_its_deadline)
+{
+	JobValue value = value_of("plain", "plain-password");
+	MyServer server = {.host = "127.0.0.1",
+					   .port = (unsigned) atoi(peer_value(&peer, "port")),
+					   .user = "plain",
+					   .password = &value.password};
+	MyError err;
+	MyClient *client = my_connect(&server, deadline_in(20000), &err);
+
+	assert_non_null(client);
+	assert_int_equal(my_exec(client, "SELECT SLEEP(600)", deadline_in(100), NULL, &err), MY_LOST);
+	my_close(client);
+}
+
+TEST(sessions_of_the_account_are_ended_and_those_of_others_stay)
+{
+	Job *job = job_of(&(Order){.user = "curve"});
+	JobValue value = value_of("curve", MARK);
+	JobValue by = value_of("admin", "admin-password");
+	MyServer server = {.host = "127.0.0.1",
+					   .port = (unsigned) atoi(peer_value(&peer, "port")),
+					   .user = "curve",
+					   .password = &value.password};
+	MyError err;
+	MyClient *session;
+	Outcome outcome;
+
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	session = my_connect(&server, deadline_in(20000), &err);
+	assert_non_null(session);
+	outcome = target_mysql.end_sessions(job, &by, deadline_in(20000));
+	assert_outcome(outcome, OUTCOME_OK, "");
+	assert_string_equal(outcome.message, "1 sessions ended");
+	assert_int_equal(my_exec(session, "SELECT 1", deadline_in(20000), NULL, &err), MY_LOST);
+	run(witness, "SELECT 1");
+	my_close(session);
+	job_free(job);
+}
+
+TEST(check_says_what_it_found_or_what_is_missing)
+{
+	Job *job = job_of(&(Order){.user = "app"});
+	JobValue admin = value_of("admin", "admin-password");
+	JobValue plain = value_of("plain", "plain-password");
+	Outcome outcome = target_mysql.check(job, &admin, deadline_in(20000));
+
+	assert_outcome(outcome, OUTCOME_OK, "");
+	assert_non_null(strstr(outcome.message, "MariaDB"));
+	assert_non_null(strstr(outcome.message, "3 accounts"));
+	assert_outcome(target_mysql.check(job, &plain, deadline_in(20000)), OUTCOME_PERMANENT, "1142");
+	job_free(job);
+}
+
+TEST(an_administrator_that_may_keeps_the_hash_out_of_the_log)
+{
+	Job *job = job_of(&(Order){.user = "app", .password = MARK "-quiet"});
+	char *hash;
+	char *log;
+
+	assert_outcome(set_as(job, "chief", "chief-password"), OUTCOME_OK, "");
+	hash = stored("app", "%");
+	log = read_whole_file(peer_value(&peer, "log"));
+	assert_null(strstr(log, hash));
+	free(log);
+	free(hash);
+	job_free(job);
+}
+
+/* Runs last. */
+TEST(nothing_that_was_set_here_is_in_the_servers_log)
+{
+	char *log = read_whole_file(peer_value(&peer, "log"));
+
+	/* the log does have the statements of those who may not silence it */
+	assert_non_null(strstr(log, "SET PASSWORD FOR CURRENT_USER() = '*"));
+	assert_null(strstr(log, MARK));
+	free(log);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_administrator_sets_the_password_of_all_accounts_of_the_name),
+		cmocka_unit_test(an_account_that_the_option_host_names_is_changed_alone),
+		cmocka_unit_test(an_account_with_ed25519_keeps_its_plugin),
+		cmocka_unit_test(an_account_sets_its_own_password),
+		cmocka_unit_test(
+			a_name_with_quotes_backslashes_and_percent_signs_is_that_account_and_no_other),
+		cmocka_unit_test(a_server_whose_mode_has_no_backslash_escapes_gets_the_same_name),
+		cmocka_unit_test(a_password_of_all_printable_characters_survives),
+		cmocka_unit_test(what_cannot_be_done_is_refused_for_good_and_changes_nothing),
+		cmocka_unit_test(two_passwords_at_once_are_refused_where_the_engine_has_one),
+		cmocka_unit_test(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time),
+		cmocka_unit_test(a_server_that_is_read_only_is_tried_again),
+		cmocka_unit_test(what_bars_a_login_behind_the_password_proves_the_password),
+		cmocka_unit_test(a_database_that_is_not_there_proves_the_password),
+		cmocka_unit_test(another_accounts_password_proves_nothing),
+		cmocka_unit_test(the_verification_query_reads_only_and_says_whether_the_account_can_work),
+		cmocka_unit_test(certificates_are_verified_and_never_is_a_weaker_mode_tried),
+		cmocka_unit_test(a_server_that_cannot_be_reached_or_says_nothing_changes_nothing),
+		cmocka_unit_test(a_connection_that_breaks_before_the_change_is_sent_changed_nothing),
+		cmocka_unit_test(a_change_that_is_lost_on_its_way_is_unknown_and_did_not_happen),
+		cmocka_unit_test(a_change_whose_answer_is_lost_is_unknown_and_did_happen),
+		cmocka_unit_test(a_change_that_arrives_after_the_lease_is_refused_by_the_server),
+		cmocka_unit_test(a_statement_ends_by_its_deadline),
+		cmocka_unit_test(sessions_of_the_account_are_ended_and_those_of_others_stay),
+		cmocka_unit_test(check_says_what_it_found_or_what_is_missing),
+		cmocka_unit_test(an_administrator_that_may_keeps_the_hash_out_of_the_log),
+		cmocka_unit_test(nothing_that_was_set_here_is_in_the_servers_log),
+	};
+
+	return cmocka_run_group_tests(tests, start_peer, stop_peer);
+}
