@@ -270,14 +270,19 @@ clean-tests:
 worker: ## Build the program rotor, in build/worker
 	@$(MAKE) --no-print-directory -C worker PG_CONFIG='$(PG_CONFIG)'
 
-WORKER_BINDIR = $(if $(bindir),$(bindir),/usr/local/bin)
+# Not among the server's programs, where no PATH leads.
+WORKER_PREFIX ?= /usr/local
+WORKER_BINDIR = $(WORKER_PREFIX)/bin
+WORKER_MANDIR = $(WORKER_PREFIX)/share/man
 
 install-worker: worker ## Install the program rotor
 	install -d '$(DESTDIR)$(WORKER_BINDIR)'
 	install -m 755 build/worker/rotor '$(DESTDIR)$(WORKER_BINDIR)/rotor'
+	install -d '$(DESTDIR)$(WORKER_MANDIR)/man1'
+	install -m 644 docs/rotor.1 '$(DESTDIR)$(WORKER_MANDIR)/man1/rotor.1'
 
 uninstall-worker:
-	rm -f '$(DESTDIR)$(WORKER_BINDIR)/rotor'
+	rm -f '$(DESTDIR)$(WORKER_BINDIR)/rotor' '$(DESTDIR)$(WORKER_MANDIR)/man1/rotor.1'
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The installation script, assembled from its pieces

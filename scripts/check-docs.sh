@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Proves that the pages for operators are complete, by looking both ways: every SQLSTATE that src/ raises, every check and
 # status of health(), every audit event, every state of a dead letter and every finding of reconcile() has its place in
-# docs/operations.md; every function, view and setting has its entry in docs/rotor.7; and what the pages list is there.
+# docs/operations.md; every function, view and setting has its entry in docs/rotor.7; every command and setting of the worker
+# in docs/rotor.1; its targets, stores and metrics are in docs/worker.md; and what the pages list is there.
 set -euo pipefail
 shopt -s nullglob
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly page=docs/operations.md manual=docs/rotor.7
+readonly page=docs/operations.md manual=docs/rotor.7 worker_page=docs/worker.md worker_manual=docs/rotor.1
 failed=0
 
 complain() {
@@ -32,7 +33,7 @@ same() {
 found() {
     local pattern=$1
     shift
-    cat "$@" | perl -0777 -ne 'BEGIN { $p = shift } print "$+\n" while /$p/g' "$pattern"
+    cat "$@" | perl -0777 -ne 'BEGIN { $p = shift } print "$+\n" while /$p/gm' "$pattern"
 }
 
 # The part of the page under a heading of the second level.
@@ -161,7 +162,29 @@ check_manual() {
         "$(sed -nE 's/^\.It Sy rotor\.(\w+)$/\1/p' "$manual")"
 }
 
-for file in "$page" "$manual"; do
+# ---- the worker
+
+# Headings of the third level under one of the second, of the worker's page.
+worker_headings() {
+    awk -v heading="## $1" '/^## / { inside = ($0 == heading) } inside && /^### / { print $2 }' "$worker_page"
+}
+
+check_worker() {
+    same command "$worker_manual" \
+        "$(found '^\s*\{"(\w+)", \w+\},$' worker/main.c)" \
+        "$(sed -nE '/^\.Sh DESCRIPTION/,/^\.Sh SETTINGS/s/^\.It Cm (\w+)$/\1/p' "$worker_manual")"
+    same setting "$worker_manual" \
+        "$(found '^OPTION\(\w+, "(\w+)"' worker/options_list.h | tr _ -)" \
+        "$(sed -nE 's/^\.It Fl -([a-z-]+) .*/\1/p' "$worker_manual")"
+    same "kind of target" "$worker_page" "$(found '\n\t\.type = "(\w+)"' worker/target_*.c)" "$(worker_headings Targets)"
+    same "kind of store" "$worker_page" "$(found '\n\t\.type = "(\w+)"' worker/store_*.c)" "$(worker_headings Stores)"
+    # shellcheck disable=SC2016 # backticks of the page
+    same metric "$worker_page" \
+        "$(found '\{"(rotor_\w+)"' worker/metrics.c)" \
+        "$(sed -nE 's/^\| `(rotor_[a-z_]+)` \| (counter|gauge|histogram) .*/\1/p' "$worker_page")"
+}
+
+for file in "$page" "$manual" "$worker_page" "$worker_manual"; do
     [[ -f $file ]] || {
         echo "$file is missing" >&2
         exit 1
@@ -171,4 +194,5 @@ check_errors
 check_findings
 check_tables
 check_manual
+check_worker
 exit "$failed"

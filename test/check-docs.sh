@@ -25,7 +25,7 @@ finds() {
 }
 
 mkdir -p "$copy/scripts"
-cp -r docs sql src "$copy/"
+cp -r docs sql src worker "$copy/"
 cp scripts/check-docs.sh "$copy/scripts/"
 page=docs/operations.md
 
@@ -49,6 +49,13 @@ finds "a finding of reconcile()" 'nothing on finding of reconcile\(\) role_taken
 finds "a function without an entry in the manual page" 'nothing on function requeue' docs/rotor.7 's/^\.It Fn rotor\.requeue.*//'
 finds "a setting without one" 'nothing on setting rotor\.workers' docs/rotor.7 's/^\.It Va rotor\.workers//'
 finds "a view without one" 'nothing on view coverage' docs/rotor.7 's/^\.It Sy rotor\.coverage//'
+finds "a command of the worker without one" 'nothing on command worker' docs/rotor.1 's/^\.It Cm worker$//'
+finds "a setting of the worker without one" 'nothing on setting act-timeout' docs/rotor.1 's/^\.It Fl -act-timeout .*//'
+finds "a setting that the worker does not have" 'setting act-slowly is not in the sources' docs/rotor.1 's/^\.It Fl -mlock .*/&\n.It Fl -act-slowly Ns = Ns Ar text/'
+finds "a kind of store without a section" 'nothing on kind of store vault' docs/worker.md 's/^### vault/#### vault/'
+finds "a kind of target without a section" 'nothing on kind of target postgresql' docs/worker.md 's/^### postgresql/### oracle/'
+finds "a metric without a row" 'nothing on metric rotor_claims_total' docs/worker.md '/^\| `rotor_claims_total`/d'
+finds "a row on a metric that is not there" 'metric rotor_luck is not in the sources' docs/worker.md 's/^\| `rotor_leases_held`.*/&\n| `rotor_luck` | gauge | | none |/'
 finds "an entry on what is not there" 'function nothing is not in the sources' docs/rotor.7 's/^\.It Fn rotor\.run_due/&\n.It Fn rotor.nothing/'
 
 if "$copy/scripts/check-docs.sh" >"$workspace/out" 2>&1; then
