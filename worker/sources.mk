@@ -3,6 +3,7 @@
 # Our files besides main.c, one per line.
 WORKER_SOURCES = \
 	atomic_file.c \
+	authorities.c \
 	aws_api.c \
 	aws_credentials.c \
 	aws_metadata.c \
@@ -11,7 +12,6 @@ WORKER_SOURCES = \
 	backoff.c \
 	breaker.c \
 	bucket.c \
-	authorities.c \
 	control_db.c \
 	control_password.c \
 	deadline.c \
