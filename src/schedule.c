@@ -137,6 +137,7 @@ interval_after(const Interval *interval, const CronZone *zone, TimestampTz base)
 	Interval calendar = {.month = interval->month, .day = interval->day};
 	int64 seconds = to_seconds(base);
 	TimestampTz fraction = base - from_seconds(seconds);
+	TimestampTz next;
 	Timestamp local;
 
 	if (calendar.month == 0 && calendar.day == 0)
@@ -144,7 +145,9 @@ interval_after(const Interval *interval, const CronZone *zone, TimestampTz base)
 	local = DatumGetTimestamp(DirectFunctionCall2(
 		timestamp_pl_interval, TimestampGetDatum(from_seconds(cron_zone_local(zone, seconds))),
 		IntervalPGetDatum(&calendar)));
-	return from_seconds(cron_zone_moment(zone, to_seconds(local))) + fraction + interval->time;
+	next = from_seconds(cron_zone_moment(zone, to_seconds(local))) + fraction + interval->time;
+	/* A month less 29 days is a day to the table's constraint, and a step back in February. */
+	return Max(next, base + USECS_PER_MINUTE);
 }
 
 static TimestampTz

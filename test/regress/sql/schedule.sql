@@ -82,6 +82,9 @@ SELECT planned FROM rotor.next_runs('t_day', 2, '2026-03-28 12:00:00.5');
 SELECT planned FROM rotor.next_runs('t_24_hours', 2, '2026-03-28 12:00');
 SELECT planned FROM rotor.next_runs('t_day_utc', 2, '2026-03-28 12:00');
 SELECT planned FROM rotor.next_runs('t_month', 3, '2026-01-31 12:00');
+-- An hour to the table, and a step back in February: the next time comes later all the same.
+INSERT INTO rotor.policy (name, rotation_interval) VALUES ('t_back', '1 month -29 days -23:00');
+SELECT planned FROM rotor.next_runs('t_back', 3, '2026-02-28 23:59');
 
 -- Windows and jitter: a run is moved to where a window opens, and its jitter does not leave it.
 INSERT INTO rotor.policy (name, schedule, rotation_interval, time_zone, window_schedule, window_duration, jitter) VALUES
