@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "control_password.h"
+#include "envelope.h"
 #include "options.h"
 
 /* Statements end a little before we give up on the connection. */
@@ -432,5 +433,60 @@ control_refresh_own_password(ControlDb *db, bool *changed, PgError *err)
 		}
 	}
 	pg_answer_free(answer);
+	return result;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * A value of the user's own
+ */
+
+static ControlResult
+send_envelope(ControlDb *db, const char *secret, const char *envelope, bool adopt,
+			  char rotation[UUID_SIZE], PgError *err)
+{
+	const char *values[] = {secret, envelope, adopt ? "true" : "false"};
+	PgAnswer *answer;
+	ControlResult result = call(db, "SELECT rotor.set_value($1, $2, $3)", 3, values, &answer, err);
+
+	if (result == CONTROL_DONE && pg_value(answer, 0, 0) != NULL)
+		(void) snprintf(rotation, UUID_SIZE, "%s", pg_value(answer, 0, 0));
+	pg_answer_free(answer);
+	return result;
+}
+
+ControlResult
+control_set_value(ControlDb *db, const char *secret, const SecretBuf *value, bool adopt,
+				  char rotation[UUID_SIZE], PgError *err)
+{
+	char *envelope = malloc(ENVELOPE_MAX_SIZE);
+	const char *certificate;
+	size_t length;
+	PgAnswer *answer = NULL;
+	RotorError bad;
+	ControlResult result = CONTROL_REFUSED;
+
+	rotation[0] = '\0';
+	*err = (PgError){0};
+	if (envelope == NULL)
+	{
+		pg_error_say(err, "out of memory");
+		goto cleanup;
+	}
+	result = call(db, "SELECT rotor.intake_certificate()", 0, NULL, &answer, err);
+	if (result != CONTROL_DONE)
+		goto cleanup;
+	certificate = pg_value(answer, 0, 0) != NULL ? pg_value(answer, 0, 0) : "";
+	if (!envelope_seal(certificate, strlen(certificate), value->data, value->len, envelope,
+					   ENVELOPE_MAX_SIZE, &length, NULL, &bad))
+	{
+		pg_error_say(err, bad.message);
+		result = CONTROL_REFUSED;
+		goto cleanup;
+	}
+	result = send_envelope(db, secret, envelope, adopt, rotation, err);
+
+cleanup:
+	pg_answer_free(answer);
+	free(envelope);
 	return result;
 }

@@ -91,4 +91,11 @@ control_release(ControlDb *db, const Job *job, const char *reason, int64_t wait_
  */
 extern ControlResult control_refresh_own_password(ControlDb *db, bool *changed, PgError *err);
 
+/*
+ * Rotates a secret to a value of the user's own, or, with adopt, takes it for current: it travels in an
+ * envelope that only the server's session can open. *rotation is its uuid, empty with adopt.
+ */
+extern ControlResult control_set_value(ControlDb *db, const char *secret, const SecretBuf *value,
+									   bool adopt, char rotation[UUID_SIZE], PgError *err);
+
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "command_set.h"
 #include "log.h"
 #include "loop.h"
 #include "options.h"
@@ -16,6 +17,9 @@ static const char usage[] =
 	"Rotates credentials outside the server that has the extension rotor.\n"
 	"\n"
 	"  rotor worker            claims steps of rotations, does them, reports; runs until SIGTERM\n"
+	"\n"
+	"  rotor set NAME          reads a value from standard input and rotates the secret to it\n"
+	"      --adopt             the account has the value already: it only becomes current\n"
 	"\n"
 	"      --help              prints this; after a command, also its settings\n"
 	"      --help=markdown     after a command: its settings as a page\n"
@@ -57,6 +61,7 @@ run_worker(int argc, char **argv)
 
 static const Command commands[] = {
 	{"worker", run_worker},
+	{"set", command_set},
 };
 
 /* Help of a command, if it is asked for. */

@@ -12,6 +12,7 @@ WORKER_SOURCES = \
 	backoff.c \
 	breaker.c \
 	bucket.c \
+	command_set.c \
 	control_db.c \
 	control_password.c \
 	deadline.c \
@@ -54,6 +55,7 @@ WORKER_SOURCES = \
 # Those of common/ that it needs, one per line.
 WORKER_COMMON = \
 	codec.c \
+	envelope.c \
 	error.c \
 	random.c \
 	scram.c \

@@ -1,0 +1,138 @@
+/*
+ * command_set.c - `rotor set NAME`; see command_set.h.
+ */
+#include "command_set.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "control_db.h"
+#include "options.h"
+
+static int
+complain(const char *message, const char *hint)
+{
+	(void) fprintf(stderr, "rotor set: %s\n", message);
+	if (hint != NULL && hint[0] != '\0')
+		(void) fprintf(stderr, "%s\n", hint);
+	return 2;
+}
+
+/* All of standard input, without one line's end at its end. */
+static bool
+read_all(SecretBuf *value, RotorError *err)
+{
+	char part[512];
+	ssize_t count;
+	bool fits = true;
+
+	while (fits &&
+		   ((count = read(STDIN_FILENO, part, sizeof(part))) > 0 || (count < 0 && errno == EINTR)))
+	{
+		if (count > 0)
+			fits = secret_buf_append(value, part, (size_t) count, err);
+		/* From a terminal a line is all. */
+		if (count > 0 && part[count - 1] == '\n' && isatty(STDIN_FILENO) == 1)
+			break;
+	}
+	secret_wipe(part, sizeof(part));
+	if (fits && value->len > 0 && value->data[value->len - 1] == '\n')
+		value->data[--value->len] = '\0';
+	if (fits && value->len > 0 && value->data[value->len - 1] == '\r')
+		value->data[--value->len] = '\0';
+	if (!fits)
+		return false;
+	if (value->len == 0)
+		return error_set(err, ROTOR_ERROR_ARGUMENT, "standard input has no value");
+	if (strlen(value->data) != value->len || strchr(value->data, '\n') != NULL)
+		return error_set(err, ROTOR_ERROR_ARGUMENT, "the value has a line feed or a NUL");
+	return true;
+}
+
+/* From a terminal it is not shown. */
+static bool
+read_value(SecretBuf *value, RotorError *err)
+{
+	struct termios before, silent;
+	bool is_terminal = tcgetattr(STDIN_FILENO, &before) == 0;
+	bool done;
+
+	if (is_terminal)
+	{
+		silent = before;
+		silent.c_lflag &= ~(tcflag_t) ECHO;
+		(void) fputs("Value: ", stderr);
+		(void) tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+	}
+	done = read_all(value, err);
+	if (is_terminal)
+	{
+		(void) tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+		(void) fputs("\n", stderr);
+	}
+	return done;
+}
+
+/* Takes the flag out of the arguments; the rest are settings. */
+static bool
+take_adopt(int *argc, char **argv)
+{
+	for (int i = 1; i < *argc; i++)
+	{
+		if (strcmp(argv[i], "--adopt") != 0)
+			continue;
+		memmove(&argv[i], &argv[i + 1], (size_t) (*argc - i) * sizeof(*argv));
+		(*argc)--;
+		return true;
+	}
+	return false;
+}
+
+static int
+send_value(const char *secret, const SecretBuf *value, bool adopt)
+{
+	ControlDb *db;
+	PgError err = {0};
+	char rotation[UUID_SIZE];
+	bool done = false;
+
+	control_init();
+	db = control_new("rotor set", "", "");
+	if (db == NULL)
+		pg_error_say(&err, "out of memory");
+	else if (control_connect(db, &err) == CONTROL_CONNECTED)
+		done = control_set_value(db, secret, value, adopt, rotation, &err) == CONTROL_DONE;
+	if (!done)
+		(void) fprintf(stderr, "rotor set: %s%s%s\n", err.sqlstate,
+					   err.sqlstate[0] != '\0' ? ": " : "", err.message);
+	else if (adopt)
+		(void) printf("adopted\n");
+	else
+		(void) printf("%s\n", rotation);
+	control_free(db);
+	return done ? 0 : 1;
+}
+
+int
+command_set(int argc, char **argv)
+{
+	SecretBuf value = {0};
+	RotorError err;
+	bool adopt = take_adopt(&argc, argv);
+	int status;
+	int rest;
+
+	if (!options_init(argc, argv, environ, &rest, &err))
+		return complain(err.message, err.hint);
+	if (rest != argc - 1)
+		return complain("one secret must be named", "The value is read from standard input.");
+	if (read_value(&value, &err))
+		status = send_value(argv[rest], &value, adopt);
+	else
+		status = complain(err.message, err.hint);
+	secret_buf_wipe(&value);
+	return status;
+}
