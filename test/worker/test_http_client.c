@@ -16,6 +16,7 @@
 #include "http_client.h"
 #include "http_script.h"
 #include "peer.h"
+#include "traces.h"
 
 static Script *script;
 
@@ -580,74 +581,31 @@ TEST(a_request_is_signed_as_the_vectors_are)
 
 /* ---- memory ---- */
 
-#define MASK 0x2a
-
-/* Text that stands nowhere in this program as it is: the mask is taken off while it is copied. */
-static void
-unmask(const char *masked, char *to)
-{
-	while (*masked != '\0')
-		*to++ = (char) (*masked++ ^ MASK);
-	*to = '\0';
-}
-
-static size_t
-count_in(const char *memory, size_t len, const char *masked)
-{
-	size_t masked_len = strlen(masked), found = 0;
-
-	for (size_t i = 0; i + masked_len <= len; i++)
-	{
-		size_t j = 0;
-
-		while (j < masked_len && memory[i + j] == (char) (masked[j] ^ MASK))
-			j++;
-		found += j == masked_len;
-	}
-	return found;
-}
-
-/* How often the text stands in what this process may write to. */
-static size_t
-count_in_memory(const char *masked)
-{
-	FILE *maps = fopen("/proc/self/maps", "r");
-	char line[512], rights[8];
-	unsigned long start, end;
-	size_t found = 0;
-
-	assert_non_null(maps);
-	while (fgets(line, sizeof(line), maps) != NULL)
-	{
-		if (sscanf(line, "%lx-%lx %7s", &start, &end, rights) == 3 && strncmp(rights, "rw", 2) == 0)
-			found += count_in((const char *) start, end - start, masked); /* NOLINT */
-	}
-	(void) fclose(maps);
-	return found;
-}
-
-#define MASKED_BODY	  "hE^S^BO^HENSOnO^BO^HENS" /* nothing but letters, whatever they are */
-#define MASKED_TOKEN  "~EAODNO^B^EAODNOC^cYxeo"
-#define MASKED_KEY	  "aOSY^AOSXeyO^AOSY^AxOSk"
 #define MASKED_ANSWER "kDY]OX^B^KDY]OXeL^BO{z"
 
-/* What is left of a request, as bits; gone: its thread has ended. */
-static int
-traces(bool gone)
+/* What a request holds, masked: body, session token, signing key; and what its answer does. */
+typedef struct Secrets
 {
-	return (count_in_memory(MASKED_BODY) > 0 ? 1 : 0) |
-		   (count_in_memory(MASKED_TOKEN) > 0 ? 2 : 0) |
-		   (count_in_memory(MASKED_ANSWER) > 0 ? 4 : 0) |
-		   (gone && count_in_memory(MASKED_KEY) > 0 ? 8 : 0);
+	const char *url;
+	const char *body, *token, *key, *answer;
+} Secrets;
+
+/* What is left of them, as bits; gone: the thread that sent has ended. */
+static int
+traces(const Secrets *secrets, bool gone)
+{
+	return (traces_of(secrets->body) > 0 ? 1 : 0) | (traces_of(secrets->token) > 0 ? 2 : 0) |
+		   (traces_of(secrets->answer) > 0 ? 4 : 0) | (gone && traces_of(secrets->key) > 0 ? 8 : 0);
 }
 
 /* Sends, gives back, and looks; NULL if all is as it should be. */
 static void *
-send_and_look(void *url)
+send_and_look(void *secrets_)
 {
+	const Secrets *secrets = secrets_;
 	char body[64], token[64], key[64], header[128], userpwd[128];
 	HttpRequest request = {.method = "POST",
-						   .url = url,
+						   .url = secrets->url,
 						   .headers = {header},
 						   .body = body,
 						   .aws_sigv4 = "aws:amz:r:s",
@@ -657,16 +615,16 @@ send_and_look(void *url)
 	RotorError err;
 	bool found;
 
-	unmask(MASKED_BODY, body);
-	unmask(MASKED_TOKEN, token);
-	unmask(MASKED_KEY, key);
+	unmask(secrets->body, body);
+	unmask(secrets->token, token);
+	unmask(secrets->key, key);
 	(void) snprintf(header, sizeof(header), "X-Amz-Security-Token: %s", token);
 	(void) snprintf(userpwd, sizeof(userpwd), "id:%s", key);
 	request.body_len = strlen(body);
 	if (http_send(&request, &answer, &err) != HTTP_ANSWERED)
 		return "not answered";
 	/* The search finds what is there. */
-	found = traces(true) == 15;
+	found = traces(secrets, true) == 15;
 	http_answer_free(&answer);
 	secret_wipe(body, sizeof(body));
 	secret_wipe(token, sizeof(token));
@@ -675,33 +633,41 @@ send_and_look(void *url)
 	secret_wipe(userpwd, sizeof(userpwd));
 	if (!found)
 		return "the search finds nothing";
-	return traces(false) == 0 ? NULL : "something is left";
+	return traces(secrets, false) == 0 ? NULL : "something is left";
 }
 
-/* The child's part; its exit status. */
+/*
+ * The child's part; its exit status. The first time, the dynamic linker looks up what is called, and leaves the
+ * registers of that moment on the stack; the second time is as in a worker that has run for a while.
+ */
 static int
-send_in_a_thread(int go, char *url)
+send_in_threads(int go, const char *url)
 {
+	Secrets first = {url, "XYrXYrXYrXYrXYrXYrXYrX", "YXrYXrYXrYXrYXrYXrYXrY",
+					 "rXYrXYrXYrXYrXYrXYrXYr", "rYXrYXrYXrYXrYXrYXrYXr"};
+	Secrets second = {url, "hE^S^BO^HENSOnO^BO^HENS", "~EAODNO^B^EAODNOC^cYxeo",
+					  "aOSY^AOSXeyO^AOSY^AxOSk", MASKED_ANSWER};
 	pthread_t thread;
-	void *fault;
+	void *fault = NULL;
 	char byte;
 
-	if (read(go, &byte, 1) != 1 || pthread_create(&thread, NULL, send_and_look, url) != 0 ||
+	if (read(go, &byte, 1) != 1 || pthread_create(&thread, NULL, send_and_look, &first) != 0 ||
+		pthread_join(thread, NULL) != 0 ||
+		pthread_create(&thread, NULL, send_and_look, &second) != 0 ||
 		pthread_join(thread, &fault) != 0)
 		return 100;
 	if (fault != NULL)
 	{
-		(void) fprintf(stderr, "%s: %d\n", (const char *) fault, traces(false));
+		(void) fprintf(stderr, "%s: %d\n", (const char *) fault, traces(&second, false));
 		return 101;
 	}
-	return traces(true);
+	return traces(&second, true);
 }
 
 TEST(no_trace_of_a_request_or_its_answer_is_left_in_memory)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	skip(); /* a sanitizer's shadow has terabytes to look through */
-#endif
+	if (!CAN_LOOK_FOR_TRACES)
+		skip();
 	int go[2], status;
 	char text[64], url[64];
 	pid_t child;
@@ -711,15 +677,15 @@ TEST(no_trace_of_a_request_or_its_answer_is_left_in_memory)
 	assert_int_equal(pipe(go), 0);
 	child = fork();
 	if (child == 0)
-		_exit(send_in_a_thread(go[0], url));
+		_exit(send_in_threads(go[0], url));
 	unmask(MASKED_ANSWER, text);
+	script_answer(script, 200, "", "x");
 	script_answer(script, 200, "", text);
 	assert_int_equal(write(go[1], "x", 1), 1);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
-	unmask(MASKED_BODY, text);
-	assert_string_equal(script_body(script, 0), text);
+	assert_int_equal(script_requests(script), 2);
 	(void) close(go[0]);
 	(void) close(go[1]);
 }

@@ -5,6 +5,7 @@
 #include "support.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "aws_api.h"
@@ -12,6 +13,7 @@
 #include "http_script.h"
 #include "peer.h"
 #include "store.h"
+#include "traces.h"
 
 /* The password of version n, as JSON has it. */
 #define PASSWORD_JSON "p%d-\\\"\\\\/\xc3\xbc'$"
@@ -514,6 +516,69 @@ TEST(wrong_keys_are_refused_and_right_ones_are_not)
 	job_free(job);
 }
 
+static void
+put_masked(JobValue *value, int version, const char *masked)
+{
+	(void) snprintf(value->id, sizeof(value->id), "%s", uuid(version));
+	value->username = "app";
+	value->password.len = strlen(masked);
+	unmask(masked, value->password.data);
+}
+
+/* Publishes, promotes and reads, gives back, and looks; 0 if nothing is left of the masked passwords. */
+static int
+rotate_and_look(const char *key, const char *new_masked, const char *former_masked)
+{
+	Job job = {.secret = "app", .store_key = key, .target_type = "postgresql"};
+	char options[128];
+	SecretBuf username = {0}, password = {0};
+	bool done;
+
+	(void) snprintf(options, sizeof(options), "{\"options\":{\"endpoint\":\"%s\"}}", moto_url);
+	job.store = cJSON_Parse(options);
+	job.lease_end = deadline_in(60000);
+	put_masked(&job.version, 2, new_masked);
+	put_masked(&job.former, 1, former_masked);
+	done = store_aws.publish(&job, job.lease_end).class == OUTCOME_OK &&
+		   store_aws.publish(&job, job.lease_end).class == OUTCOME_OK &&
+		   store_aws.promote(&job, job.lease_end).class == OUTCOME_OK &&
+		   store_aws.read(&job, &username, &password, job.lease_end).class == OUTCOME_OK &&
+		   password.len == job.version.password.len && traces_of(new_masked) >= 2;
+	secret_buf_wipe(&job.version.password);
+	secret_buf_wipe(&job.former.password);
+	secret_buf_wipe(&password);
+	if (!done)
+		return 100;
+	return (traces_of(new_masked) > 0 ? 1 : 0) | (traces_of(former_masked) > 0 ? 2 : 0);
+}
+
+/*
+ * The child's part; its exit status. The first time, the dynamic linker looks up what is called, and leaves the
+ * registers of that moment on the stack; the second time is as in a worker that has run for a while.
+ */
+static int
+rotate_twice(void)
+{
+	(void) rotate_and_look("warm", "XYrXYrXYrXYrXYrXYrXYrX", "YXrYXrYXrYXrYXrYXrYXrY");
+	return rotate_and_look("traces", "hE^S^BO^HENSOnO^BO^HENS", "kDY]OX^B^KDY]OXeL^BO{z");
+}
+
+TEST(no_trace_of_a_password_is_left_in_memory)
+{
+	int status;
+	pid_t child;
+
+	NEED_MOTO();
+	if (!CAN_LOOK_FOR_TRACES)
+		skip();
+	child = fork();
+	if (child == 0)
+		_exit(rotate_twice());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* ---- against a server that answers anything ---- */
 
 #define DESCRIPTION                                                                     \
@@ -888,6 +953,7 @@ main(void)
 		WITH_MOTO(the_prefix_is_put_before_the_key_and_create_says_whether_a_secret_is_made),
 		WITH_MOTO(a_value_too_long_for_aws_is_not_sent),
 		WITH_MOTO(wrong_keys_are_refused_and_right_ones_are_not),
+		WITH_MOTO(no_trace_of_a_password_is_left_in_memory),
 		WITH_SCRIPT(errors_are_told_apart_by_type_and_status_wherever_the_type_stands),
 		WITH_SCRIPT(what_aws_asks_to_wait_is_passed_on),
 		WITH_SCRIPT(a_write_whose_answer_is_missing_or_says_nothing_is_unknown),

@@ -17,6 +17,7 @@ fi
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/rotor-moto.XXXXXX")
 server=
+: >"$folder/log"
 finish() {
     [[ -z $server ]] || kill "$server" 2>/dev/null || true
     rm -rf "$folder"

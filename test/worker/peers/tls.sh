@@ -6,6 +6,7 @@ set -euo pipefail
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/rotor-tls.XXXXXX")
 server=
+: >"$folder/server.log"
 finish() {
     [[ -z $server ]] || kill "$server" 2>/dev/null || true
     rm -rf "$folder"
