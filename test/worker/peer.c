@@ -78,8 +78,8 @@ peer_start(Peer *peer, const char *name)
 	return ready;
 }
 
-const char *
-peer_value(const Peer *peer, const char *name)
+static const char *
+find_value(const Peer *peer, const char *name)
 {
 	size_t len = strlen(name);
 
@@ -88,8 +88,23 @@ peer_value(const Peer *peer, const char *name)
 		if (strncmp(peer->text + at, name, len) == 0 && peer->text[at + len] == '=')
 			return peer->text + at + len + 1;
 	}
-	fail_msg("the peer did not say its %s", name);
 	return NULL;
+}
+
+bool
+peer_has(const Peer *peer, const char *name)
+{
+	return find_value(peer, name) != NULL;
+}
+
+const char *
+peer_value(const Peer *peer, const char *name)
+{
+	const char *value = find_value(peer, name);
+
+	if (value == NULL)
+		fail_msg("the peer did not say its %s", name);
+	return value;
 }
 
 void

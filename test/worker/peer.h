@@ -26,6 +26,8 @@ typedef struct Peer
 extern bool peer_start(Peer *peer, const char *name);
 /* What the script printed for name; fails the test if it printed nothing. */
 extern const char *peer_value(const Peer *peer, const char *name);
+/* Whether it printed it. */
+extern bool peer_has(const Peer *peer, const char *name);
 extern void peer_stop(Peer *peer);
 
 /* The whole file, ended by NUL; the caller frees it. */

@@ -9,150 +9,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "mysql_client.h"
-#include "peer.h"
-#include "target.h"
-
-#define NEW_ID "11111111-1111-4111-8111-111111111111"
-#define MARK   "Plaintext-that-nobody-may-see" /* in every password that is set here */
-#define WEIRD  "we\"ird 'r\\ole %s `x`"
-
-static Peer peer;
-static MyClient *witness; /* root, to see what became of it */
+#include "mysql_support.h"
 
 static int
-start_peer(void **state __attribute__((unused)))
+start_mariadb(void **state __attribute__((unused)))
 {
-	MyServer server = {.user = "root"};
-	MyError err;
-
-	if (!peer_start(&peer, "mariadb"))
-		return -1;
-	server.host = peer_value(&peer, "socket");
-	witness = my_connect(&server, deadline_in(20000), &err);
-	return witness != NULL ? 0 : -1;
-}
-
-static int
-stop_peer(void **state __attribute__((unused)))
-{
-	my_close(witness);
-	peer_stop(&peer);
-	return 0;
-}
-
-static void
-run(MyClient *client, const char *sql)
-{
-	MyError err;
-
-	if (my_exec(client, sql, deadline_in(20000), NULL, &err) != MY_DONE)
-		fail_msg("%s", err.message);
-}
-
-/* What the server stores for the account; the caller frees it. */
-static char *
-stored(const char *user, const char *host)
-{
-	char *user_quoted = my_quote(witness, user);
-	char *host_quoted = my_quote(witness, host);
-	char sql[512];
-	MyAnswer *answer;
-	MyError err;
-	const char *const *row;
-	unsigned columns;
-	char *text;
-
-	(void) snprintf(sql, sizeof(sql),
-					"SELECT authentication_string FROM mysql.user WHERE User = %s AND Host = %s",
-					user_quoted, host_quoted);
-	assert_int_equal(my_exec(witness, sql, deadline_in(20000), &answer, &err), MY_DONE);
-	assert_true(my_next(answer, &row, &columns));
-	text = strdup(row[0]);
-	my_answer_free(answer);
-	free(user_quoted);
-	free(host_quoted);
-	return text;
-}
-
-/* The JSON form of a text; static. */
-static const char *
-escaped(const char *text)
-{
-	static char out[256];
-	size_t used = 0;
-
-	for (; *text != '\0'; text++)
-	{
-		if (*text == '"' || *text == '\\')
-			out[used++] = '\\';
-		out[used++] = *text;
-	}
-	out[used] = '\0';
-	return out;
-}
-
-typedef struct Order
-{
-	const char *user;
-	const char *password; /* escaped; NULL: MARK */
-	const char *host;	  /* NULL: 127.0.0.1 */
-	int port;			  /* 0: the peer's */
-	const char *target;	  /* more members of the target, each behind a comma */
-	const char *options;  /* the account's */
-	const char *policy;
-	bool emergency;
-} Order;
-
-static Job *
-job_of(const Order *order)
-{
-	char name[256];
-
-	(void) snprintf(name, sizeof(name), "%s", escaped(order->user));
-	return make_job(
-		"{\"rotation\":\"" NEW_ID "\",\"lease\":\"" NEW_ID "\",\"lease_seconds\":60,"
-		"\"step\":\"set\",\"attempt\":0,\"secret\":\"s\",\"trigger\":\"manual\","
-		"\"emergency\":%s,"
-		"\"version\":{\"id\":\"" NEW_ID "\",\"username\":\"%s\",\"password\":\"%s\"},"
-		"\"account\":{\"username\":\"%s\",\"options\":%s},\"target\":{\"name\":\"t\","
-		"\"type\":\"mysql\",\"host\":\"%s\",\"port\":%d%s},"
-		"\"store\":{\"name\":\"local\",\"type\":\"local\"},\"policy\":%s}",
-		order->emergency ? "true" : "false", name, order->password != NULL ? order->password : MARK,
-		name, order->options != NULL ? order->options : "{}",
-		order->host != NULL ? order->host : "127.0.0.1",
-		order->port != 0 ? order->port : atoi(peer_value(&peer, "port")),
-		order->target != NULL ? order->target : "", order->policy != NULL ? order->policy : "{}");
-}
-
-static Outcome
-set_as(const Job *job, const char *by, const char *password)
-{
-	JobValue admin = value_of(by, password);
-
-	return target_mysql.set(job, &job->version, &admin, deadline_in(20000));
-}
-
-static Outcome
-set_by_admin(const Job *job)
-{
-	return set_as(job, "admin", "admin-password");
-}
-
-static Outcome
-login_of(const Job *job, const char *password)
-{
-	JobValue value = value_of(job->username, password);
-
-	return target_mysql.login(job, &value, true, deadline_in(20000));
-}
-
-static void
-assert_outcome(Outcome outcome, OutcomeClass class, const char *code)
-{
-	if (outcome.class != class || strcmp(outcome.code, code) != 0)
-		fail_msg("%s %s %s", outcome_name(outcome.class), outcome.code, outcome.message);
-	assert_true((class == OUTCOME_OK) || outcome.message[0] != '\0');
+	return start_mysql_peer("mariadb") ? 0 : -1;
 }
 
 TEST(an_administrator_sets_the_password_of_all_accounts_of_the_name)
@@ -250,7 +112,7 @@ TEST(a_password_of_all_printable_characters_survives)
 	for (char c = ' '; c <= '~'; c++)
 		every[used++] = c;
 	every[used] = '\0';
-	(void) snprintf(json, sizeof(json), "%s", escaped(every));
+	(void) snprintf(json, sizeof(json), "%s", json_text(every));
 	job = job_of(&(Order){.user = "curve", .password = json});
 	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
 	assert_outcome(login_of(job, every), OUTCOME_OK, "");
@@ -633,5 +495,5 @@ main(void)
 		cmocka_unit_test(nothing_that_was_set_here_is_in_the_servers_log),
 	};
 
-	return cmocka_run_group_tests(tests, start_peer, stop_peer);
+	return cmocka_run_group_tests(tests, start_mariadb, stop_mysql_peer);
 }
