@@ -47,13 +47,21 @@ my @pages = pages();
 my %blocks = map { ($_ => [ blocks_of($_) ]) } @pages;
 my %met;
 
+# 330_worker_page.pl runs these, or says why not.
+sub is_of_the_worker
+{
+	my ($block) = @_;
+	return $block->{file} eq 'docs/worker.md' || ($block->{file} eq 'README.md' && $block->{heading} eq 'Other servers and stores');
+}
+
 sub is_run
 {
 	my ($block) = @_;
+	return 0 if is_of_the_worker($block);
 	return $block->{language} =~ /^(?:sql|sh|ini)$/ && !exists $not_run{ $block->{first} };
 }
 
-for my $block (map { @$_ } @blocks{@pages})
+for my $block (grep { !is_of_the_worker($_) } map { @$_ } @blocks{@pages})
 {
 	$met{ $block->{first} }++;
 	# 220_operations.pl and 123_key_recovery.pl (keys.md) run those of their pages, or say why not.

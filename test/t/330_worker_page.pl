@@ -1,0 +1,125 @@
+# The README's example of a second PostgreSQL, with a worker, from its beginning to its end; and every command of
+# docs/worker.md that needs no other machine.
+#
+# WORKER_PROGRAM is the program; without it one is built in the tests' copy of the checkout. What the commands print is not
+# shown: there are passwords in it.
+use strict;
+use warnings;
+use HTTP::Tiny;
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RotorPages;
+use RotorTest;
+use Test::More;
+
+# To the program it would be a setting that there is not.
+my $top = delete $ENV{ROTOR_TOP} // '..';
+
+#---------------------------------------------------------------------------------------------------------------------
+# The program
+
+my $bin = PostgreSQL::Test::Utils::tempdir('program');
+{
+	my $program = $ENV{WORKER_PROGRAM} // "$top/build/worker/rotor";
+	my $log = '';
+
+	if (!$ENV{WORKER_PROGRAM} && !IPC::Run::run([ 'make', '--no-print-directory', '-s', '-C', "$top/worker" ], '>&', \$log))
+	{
+		diag $log;
+		BAIL_OUT('the worker does not build');
+	}
+	symlink $program, "$bin/rotor" or die "$bin/rotor: $!";
+}
+$ENV{PATH} = "$bin:$ENV{PATH}";
+
+sub run_page_block
+{
+	my ($node, $block, $change, %environment) = @_;
+	my $text = $change->($block->{text});
+	my $result = $block->{language} eq 'sql' ? attempt($node, $text) : run_sh($node, $text, %environment);
+
+	ok($result->{ok}, "$block->{file}:$block->{line}: the $block->{language} block succeeds") or diag $result->{err};
+	return $result;
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# The README's second PostgreSQL
+
+{
+	my $node = new_cluster('control', preload => 1);
+	my $second = new_cluster('second', extension => 0);
+	my ($port, $metrics) = ($second->port, PostgreSQL::Test::Cluster::get_free_port());
+	my %environment = (
+		ROTOR_CONTROL_HOST => $node->host, ROTOR_CONTROL_PORT => $node->port, ROTOR_METRICS_LISTEN => "127.0.0.1:$metrics",
+		ROTOR_CONFIG => '/dev/null');
+	my ($worker, $log, $out) = (undef, '', '');
+
+	for my $block (grep { $_->{heading} eq 'Other servers and stores' } blocks_of('README.md'))
+	{
+		if ($block->{text} =~ /^rotor worker/m)
+		{
+			local %ENV = (%ENV, %environment, PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'postgres', PGDATABASE => 'postgres');
+			my $text = $block->{text} =~ s/^rotor worker/exec rotor worker/mr;
+
+			$worker = IPC::Run::start([ 'sh', '-e', '-c', $text ], '<', \undef, '>', \$out, '2>', \$log);
+			next;
+		}
+		my $result = run_page_block($node, $block, sub { $_[0] =~ s/\b5433\b/$port/gr }, %environment);
+		# What follows would wait for what did not begin.
+		last unless $result->{ok};
+		$out = $result->{out};
+	}
+	like($out, qr/^\s*app$/m, 'and the new password logs in at the second server');
+	is_locked_out($second, 'app', 'wrong', 'which asks for one');
+	is(sql($node, q{SELECT string_agg(DISTINCT status, ',') FROM rotor.rotations WHERE secret LIKE 'pg2\_%'}), 'success', 'all rotations have succeeded');
+
+	my $http = HTTP::Tiny->new(timeout => 60);
+	is($http->get("http://127.0.0.1:$metrics/readyz")->{status}, 200, 'the worker is ready');
+	is($http->get("http://127.0.0.1:$metrics/healthz")->{status}, 200, 'and alive');
+	like($http->get("http://127.0.0.1:$metrics/metrics")->{content}, qr/^rotor_steps_total\{step="set",result="ok",target="pg2",store="local"\} 2$/m,
+		'and has counted what it did');
+
+	my $value = current_password($node, 'pg2_app');
+	$worker->signal('TERM');
+	ok($worker->finish, 'it ends as it should') or diag "status $?";
+	ok(index($log, $value) < 0, 'and its log has no password');
+	like($log, qr/"secret":"pg2_app","step":"set"/, 'but what it did');
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# docs/worker.md
+
+my %not_run = (
+	'make worker' => 'installing needs root; the program is built above',
+	'[control]' => 'a file of settings; test_options.c has such',
+	'own_secret = rotor_worker' => 'likewise',
+	'adduser --system --group --home /var/lib/rotor --no-create-home rotor' => 'needs root and systemd',
+	'[Service]' => 'needs systemd',
+	'rotor set --adopt pg2_admin --control-user=postgres' => 'the README has it too',
+	'curl -s http://127.0.0.1:9469/readyz' => 'asked above, without curl',
+	'rotor_control_connected == 0                          for 5 minutes' => 'expressions for Prometheus',
+);
+
+{
+	my $node = new_cluster('page', preload => 1);
+	my $folder = PostgreSQL::Test::Utils::tempdir('machine');
+	my %met;
+
+	for my $block (blocks_of('docs/worker.md'))
+	{
+		$met{ $block->{first} }++;
+		if (exists $not_run{ $block->{first} })
+		{
+			pass("docs/worker.md:$block->{line}: not run: $not_run{ $block->{first} }");
+			next;
+		}
+		run_page_block($node, $block, sub { $_[0] =~ s{/var/lib/}{$folder/}gr });
+	}
+	ok($met{$_}, "the block that begins with '$_' is still there") for sort keys %not_run;
+	ok(slurp_file("$folder/rotor/password") eq current_password($node, 'rotor_worker') . "\n", 'the file has the password of the role');
+	is((stat "$folder/rotor/password")[2] & 07777, 0600, 'and nobody else can read it');
+	is(sql($node, q{SELECT count(*) FROM rotor.target WHERE type <> 'self'}), '2', 'the targets of the page are there');
+}
+
+done_testing();
