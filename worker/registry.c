@@ -19,6 +19,8 @@ static const StoreClass *const stores[] = {
 };
 
 static const TargetClass *const targets[] = {
+	&target_command,
+	&target_http,
 	&target_mysql,
 	&target_postgres,
 	NULL,

@@ -12,6 +12,7 @@ WORKER_SOURCES = \
 	backoff.c \
 	breaker.c \
 	bucket.c \
+	child.c \
 	command_set.c \
 	control_db.c \
 	control_password.c \
@@ -46,6 +47,8 @@ WORKER_SOURCES = \
 	store_aws.c \
 	store_file.c \
 	store_vault.c \
+	target_command.c \
+	target_http.c \
 	target_mysql.c \
 	target_postgres.c \
 	vault_kv.c \
