@@ -17,7 +17,7 @@
  * that sets, or the value that is verified, in a header: Authorization, or the one that is named with the password in it.
  *
  * The same version may be set again: the service has to bear that. What a status means: of set, one that is ok is OK;
- * 429 and other statuses of 300 to 499 say that nothing was changed, save 408; everything else is UNKNOWN. Of login, those that are
+ * those of 400 to 499 say that nothing was changed, save 408; everything else, also a redirection, is UNKNOWN. Of login, those that are
  * refused are REFUSED; 429, 408 and 500 and more TRANSIENT; what is neither says nothing about the value: PERMANENT.
  */
 #include "target.h"
@@ -327,15 +327,11 @@ make_body(Exchange *exchange)
  * The answer
  */
 
-/* Is the status in the list, or else, where there is no list, between first and last? */
 static bool
-is_listed(const Exchange *exchange, const char *name, long status, long first, long last)
+is_in(const cJSON *list, long status)
 {
-	const cJSON *list = cJSON_GetObjectItemCaseSensitive(exchange->spec, name);
 	const cJSON *item;
 
-	if (list == NULL)
-		return status >= first && status <= last;
 	cJSON_ArrayForEach(item, list)
 	{
 		if (cJSON_IsNumber(item) && item->valuedouble == (double) status)
@@ -347,16 +343,18 @@ is_listed(const Exchange *exchange, const char *name, long status, long first, l
 static OutcomeClass
 class_of(const Exchange *exchange, long status)
 {
-	if (is_listed(exchange, "ok", status, 200, 299))
+	const cJSON *good = cJSON_GetObjectItemCaseSensitive(exchange->spec, "ok");
+	const cJSON *refused = cJSON_GetObjectItemCaseSensitive(exchange->spec, "refused");
+
+	if (good != NULL ? is_in(good, status) : status >= 200 && status <= 299)
 		return OUTCOME_OK;
 	if (exchange->sets)
 	{
 		if (status == 429)
 			return OUTCOME_TRANSIENT;
-		return status >= 300 && status < 500 && status != 408 ? OUTCOME_PERMANENT : OUTCOME_UNKNOWN;
+		return status >= 400 && status < 500 && status != 408 ? OUTCOME_PERMANENT : OUTCOME_UNKNOWN;
 	}
-	/* 402 is in the range, but no service has it; a list says it otherwise. */
-	if (status != 402 && is_listed(exchange, "refused", status, 401, 403))
+	if (refused != NULL ? is_in(refused, status) : status == 401 || status == 403)
 		return OUTCOME_REFUSED;
 	return status == 429 || status == 408 || status >= 500 ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT;
 }
