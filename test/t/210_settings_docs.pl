@@ -14,7 +14,7 @@ my %page = map { ($_ => slurp_file("$top/$_")) } 'README.md', @docs;
 my @internal = qw(guard_audit guard_configuration guard_drop guard_restored guard_update);
 
 # What looks like an object of schema rotor, and is a file.
-my @files = qw(c control key so);
+my @files = qw(c conf control key so);
 
 # The rows of the table of a page whose first heading is $heading: a list of cells each, without the backticks' spaces.
 sub table
