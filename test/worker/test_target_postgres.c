@@ -221,6 +221,21 @@ TEST(who_may_not_change_a_role_is_refused_for_good_with_a_remedy)
 	}
 }
 
+TEST(from_16_on_an_administrator_needs_admin_option_on_the_role)
+{
+	Job *job = job_of("foreign_app");
+	Outcome outcome = set_as(job, "admin", "admin-password");
+
+	if (pg_server_version(witness) < 160000)
+		assert_outcome(outcome, OUTCOME_OK, "");
+	else
+	{
+		assert_outcome(outcome, OUTCOME_PERMANENT, "42501");
+		assert_non_null(strstr(outcome.message, "ADMIN OPTION"));
+	}
+	job_free(job);
+}
+
 TEST(a_role_that_could_not_use_a_new_password_does_not_get_one)
 {
 	static const char *const roles[][2] = {
@@ -593,6 +608,7 @@ main(void)
 		cmocka_unit_test(a_name_with_quotes_blanks_and_percent_signs_is_that_role_and_no_other),
 		cmocka_unit_test(a_password_of_all_printable_characters_survives),
 		cmocka_unit_test(who_may_not_change_a_role_is_refused_for_good_with_a_remedy),
+		cmocka_unit_test(from_16_on_an_administrator_needs_admin_option_on_the_role),
 		cmocka_unit_test(a_role_that_could_not_use_a_new_password_does_not_get_one),
 		cmocka_unit_test(a_former_password_is_given_back_even_to_a_role_that_cannot_use_it_now),
 		cmocka_unit_test(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time),

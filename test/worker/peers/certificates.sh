@@ -7,6 +7,7 @@
 certificates_make() {
     local folder=$1 ssl=(as_server_user openssl)
 
+    : "${workspace:?}"
     {
         "${ssl[@]}" req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=rotor-test-authority \
             -keyout "$workspace/ca.key" -out "$workspace/ca.crt" &&
