@@ -79,7 +79,7 @@ find_region(const char *option, char region[AWS_REGION_SIZE])
 	else if (!is_region(value != NULL ? value : profile.region))
 		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "the AWS region is not the name of one");
 	else
-		strcpy(region, value != NULL ? value : profile.region);
+		(void) snprintf(region, AWS_REGION_SIZE, "%s", value != NULL ? value : profile.region);
 	aws_profile_wipe(&profile);
 	return outcome;
 }
@@ -201,7 +201,8 @@ error_class(long status, const char *type, bool writes)
 static Outcome
 judge_error(const HttpAnswer *answer, const cJSON *body, bool writes)
 {
-	char type[TYPE_SIZE], message[OUTCOME_MESSAGE_SIZE];
+	char type[TYPE_SIZE];
+	char message[OUTCOME_MESSAGE_SIZE];
 	Outcome outcome;
 
 	take_type(answer->error_type, type);
@@ -250,7 +251,9 @@ send_signed(const AwsEndpoint *endpoint, const char *operation, const char *body
 			const AwsCredentials *credentials, HttpAnswer *answer, Deadline deadline,
 			RotorError *err)
 {
-	char target[128], sigv4[128], userpwd[USERPWD_SIZE];
+	char target[128];
+	char sigv4[128];
+	char userpwd[USERPWD_SIZE];
 	char token[sizeof(TOKEN_HEADER) + SECRET_BUF_CAPACITY];
 	HttpRequest request = {.method = "POST", .url = endpoint->url, .deadline = deadline};
 	HttpResult result;

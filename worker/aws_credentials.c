@@ -172,7 +172,7 @@ of_environment(AwsCredentials *credentials)
 							"only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set");
 	if (strlen(key_id) >= sizeof(credentials->key_id))
 		return outcome_make(OUTCOME_PERMANENT, NULL, "AWS_ACCESS_KEY_ID is too long");
-	strcpy(credentials->key_id, key_id);
+	memcpy(credentials->key_id, key_id, strlen(key_id) + 1);
 	if (!secret_buf_set(&credentials->secret_key, secret_key, strlen(secret_key), &err) ||
 		(token != NULL &&
 		 !secret_buf_set(&credentials->session_token, token, strlen(token), &err)) ||

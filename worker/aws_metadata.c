@@ -51,7 +51,7 @@ fill(AwsCredentials *credentials, const char *key_id, const char *secret_key, co
 		return error_set(err, ROTOR_ERROR_FORMAT, "the answer has no whole credentials");
 	if (strlen(key_id) >= sizeof(credentials->key_id))
 		return error_set(err, ROTOR_ERROR_FORMAT, "the key id is too long");
-	strcpy(credentials->key_id, key_id);
+	memcpy(credentials->key_id, key_id, strlen(key_id) + 1);
 	credentials->expires = parse_time(expires);
 	if (credentials->expires <= 0)
 		return error_set(err, ROTOR_ERROR_FORMAT, "the credentials do not say when they expire");
@@ -86,8 +86,10 @@ aws_parse_json_credentials(const char *body, size_t len, AwsCredentials *credent
 static char *
 xml_text(const char *xml, const char *tag)
 {
-	char open[64], close[64];
-	const char *start, *end;
+	char open[64];
+	char close[64];
+	const char *start;
+	const char *end;
 	size_t len;
 	char *text;
 
@@ -313,7 +315,8 @@ ask_instance(const char *path, const char *name, const char *token, Deadline dea
 			 HttpAnswer *answer)
 {
 	HttpRequest request = {.deadline = deadline};
-	char url[URL_SIZE], header[MAX_TOKEN_HEADER + 64];
+	char url[URL_SIZE];
+	char header[MAX_TOKEN_HEADER + 64];
 	const char *host = instance_host();
 	Outcome outcome;
 
@@ -341,7 +344,9 @@ aws_fetch_instance(AwsCredentials *credentials, Deadline deadline)
 {
 	static const char what[] = "the instance's metadata";
 	Deadline until = deadline_sooner(deadline, deadline_in(METADATA_MS));
-	HttpAnswer token = {0}, role = {0}, answer = {0};
+	HttpAnswer token = {0};
+	HttpAnswer role = {0};
+	HttpAnswer answer = {0};
 	RotorError err;
 	Outcome outcome = ask_instance("/latest/api/token", "", NULL, until, &token);
 
@@ -353,7 +358,7 @@ aws_fetch_instance(AwsCredentials *credentials, Deadline deadline)
 		goto cleanup;
 	}
 	outcome = ask_instance(INSTANCE_ROLE_PATH, "", token.body, until, &role);
-	if (outcome.class != OUTCOME_OK)
+	if (outcome.class != OUTCOME_OK || role.body == NULL)
 		goto cleanup;
 	/* One role a line, and only ever one. */
 	role.body_len = strcspn(role.body, "\r\n");
@@ -412,7 +417,8 @@ web_identity_form(const char *role_arn, const char *session_name, const char *to
 		{"&RoleSessionName=", session_name},
 		{"&WebIdentityToken=", token}};
 	size_t size = 1;
-	char *form, *end;
+	char *form;
+	char *end;
 
 	for (int i = 0; i < 3; i++)
 		size += strlen(parts[i][0]) + 3 * strlen(parts[i][1]);
@@ -445,9 +451,7 @@ ask_sts(const HttpRequest *request, AwsCredentials *credentials)
 	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
 	char *code = NULL;
 
-	if (result != HTTP_ANSWERED)
-		outcome = bad_answer(what, &err);
-	else if (answer.status != 200)
+	if (result == HTTP_ANSWERED && answer.status != 200)
 	{
 		bool passing;
 
@@ -460,7 +464,7 @@ ask_sts(const HttpRequest *request, AwsCredentials *credentials)
 							   answer.status, code != NULL ? code : "");
 		outcome.retry_after_ms = answer.retry_after_ms;
 	}
-	else if (!aws_parse_xml_credentials(answer.body, credentials, &err))
+	else if (result != HTTP_ANSWERED || !aws_parse_xml_credentials(answer.body, credentials, &err))
 		outcome = bad_answer(what, &err);
 	if (result == HTTP_BAD)
 		outcome.class = OUTCOME_PERMANENT;
@@ -476,7 +480,8 @@ aws_fetch_web_identity(AwsCredentials *credentials, const char *role_arn, const 
 	static const char what[] = "STS";
 	HttpRequest request = {.method = "POST", .deadline = deadline};
 	char url[URL_SIZE];
-	char *token = NULL, *form = NULL;
+	char *token = NULL;
+	char *form = NULL;
 	bool exists;
 	RotorError err;
 	Outcome outcome;

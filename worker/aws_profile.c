@@ -31,7 +31,7 @@ typedef struct Reading
 const char *
 aws_environment(const char *name)
 {
-	const char *value = getenv(name);
+	const char *value = getenv(name); /* NOLINT(concurrency-mt-unsafe): nothing sets it by then. */
 
 	return value != NULL && value[0] != '\0' ? value : NULL;
 }
@@ -66,7 +66,7 @@ aws_read_file(const char *path, size_t max, char **text, bool *exists, RotorErro
 		if (!*exists)
 			return true;
 		return error_set(err, ROTOR_ERROR_NOT_FOUND, "could not open file \"%s\": %s", path,
-						 strerror(errno));
+						 strerrordesc_np(errno));
 	}
 	(void) setvbuf(file, NULL, _IONBF, 0); /* no buffer that nobody wipes */
 	buffer = wipe_malloc(max + 2);
@@ -77,10 +77,10 @@ aws_read_file(const char *path, size_t max, char **text, bool *exists, RotorErro
 		error_set(err, ROTOR_ERROR_FORMAT, "file \"%s\" %s", path,
 				  len > max ? "is too long" : "could not be read");
 		wipe_free(buffer);
-		fclose(file);
+		(void) fclose(file);
 		return false;
 	}
-	fclose(file);
+	(void) fclose(file);
 	while (len > 0 && strchr(" \t\r\n", buffer[len - 1]) != NULL)
 		len--;
 	buffer[len] = '\0';
@@ -180,7 +180,8 @@ file_path(const char *variable, const char *name, char *path, size_t size)
 	const char *named = aws_environment(variable);
 	const char *home = aws_environment("HOME");
 	char buffer[1024];
-	struct passwd entry, *found = NULL;
+	struct passwd entry;
+	struct passwd *found = NULL;
 	int len;
 
 	if (named == NULL && home == NULL &&
@@ -193,6 +194,9 @@ file_path(const char *variable, const char *name, char *path, size_t size)
 	return len >= 0 && (size_t) len < size;
 }
 
+/* Both have the same size. */
+#define COPY_TEXT(to, from) (void) snprintf(to, sizeof(to), "%s", from)
+
 /* The key of the credentials file replaces the one of the config file as a whole. */
 static void
 take_keys(AwsProfile *to, AwsProfile *from)
@@ -201,7 +205,7 @@ take_keys(AwsProfile *to, AwsProfile *from)
 
 	if (from->key_id[0] == '\0')
 		return;
-	strcpy(to->key_id, from->key_id);
+	COPY_TEXT(to->key_id, from->key_id);
 	(void) secret_buf_set(&to->secret_key, from->secret_key.data, from->secret_key.len, &ignored);
 	(void) secret_buf_set(&to->session_token, from->session_token.data, from->session_token.len,
 						  &ignored);
@@ -212,15 +216,15 @@ take_settings(AwsProfile *to, const AwsProfile *from)
 {
 	to->exists = to->exists || from->exists;
 	if (to->region[0] == '\0')
-		strcpy(to->region, from->region);
+		COPY_TEXT(to->region, from->region);
 	if (to->role_arn[0] == '\0')
-		strcpy(to->role_arn, from->role_arn);
+		COPY_TEXT(to->role_arn, from->role_arn);
 	if (to->role_session_name[0] == '\0')
-		strcpy(to->role_session_name, from->role_session_name);
+		COPY_TEXT(to->role_session_name, from->role_session_name);
 	if (to->web_identity_token_file[0] == '\0')
-		strcpy(to->web_identity_token_file, from->web_identity_token_file);
+		COPY_TEXT(to->web_identity_token_file, from->web_identity_token_file);
 	if (to->unsupported[0] == '\0')
-		strcpy(to->unsupported, from->unsupported);
+		COPY_TEXT(to->unsupported, from->unsupported);
 }
 
 bool
@@ -228,7 +232,8 @@ aws_profile_read(AwsProfile *profile, RotorError *err)
 {
 	const char *name = aws_environment("AWS_PROFILE");
 	AwsProfile credentials = {0};
-	char path[PATH_MAX], section[128];
+	char path[PATH_MAX];
+	char section[128];
 	bool ok = false;
 
 	memset(profile, 0, sizeof(*profile));

@@ -29,7 +29,7 @@
 #include "secret_buf.h"
 #include "wipe_heap.h"
 
-#define MAX_HEADER_BYTES  (64 * 1024)
+#define MAX_HEADER_BYTES  ((size_t) 64 * 1024)
 #define MAX_RETRY_AFTER_S 3600
 #define OPEN_CONNECTIONS  2L
 #define HOST_SIZE		  256
@@ -77,7 +77,8 @@ ca_dir_is_hashed(const char *path)
 
 	if (dir == NULL)
 		return false;
-	while (!hashed && (entry = readdir(dir)) != NULL)
+	while (!hashed &&
+		   (entry = readdir(dir)) != NULL) /* NOLINT(concurrency-mt-unsafe): a folder of its own */
 	{
 		size_t len = strspn(entry->d_name, "0123456789abcdef");
 
@@ -160,7 +161,7 @@ copy_part(CURLU *url, CURLUPart part, char *to, size_t size)
 	bool ok = curl_url_get(url, part, &text, 0) == CURLUE_OK && strlen(text) < size;
 
 	if (ok)
-		strcpy(to, text);
+		memcpy(to, text, strlen(text) + 1);
 	curl_free(text);
 	return ok;
 }

@@ -14,7 +14,7 @@
 #include "deadline.h"
 #include "error.h"
 
-#define HTTP_MAX_ANSWER	 (256 * 1024) /* bytes */
+#define HTTP_MAX_ANSWER	 ((size_t) 256 * 1024) /* bytes */
 #define HTTP_MAX_HEADERS 16
 
 typedef enum HttpResult

@@ -102,7 +102,8 @@ static Outcome
 republish(const AwsSecret *secret)
 {
 	const Job *job = secret->job;
-	cJSON *reply, *description = NULL;
+	cJSON *reply;
+	cJSON *description = NULL;
 	const char *text;
 	char pending[AWS_VERSION_SIZE];
 	Outcome outcome = aws_get_value(secret, NULL, job->version.id, &reply, &text);
@@ -153,7 +154,8 @@ publish_first(const AwsSecret *secret, bool exists)
 	const JobValue *first =
 		job->former.id[0] != '\0' && job->former.password.len > 0 ? &job->former : &job->version;
 	char *text = NULL;
-	cJSON *reply, *ignored = NULL;
+	cJSON *reply;
+	cJSON *ignored = NULL;
 	const char *current;
 	Outcome outcome;
 
@@ -347,8 +349,11 @@ static Outcome
 read_current(const Job *job, SecretBuf *username, SecretBuf *password, Deadline deadline)
 {
 	AwsSecret secret;
-	cJSON *reply = NULL, *tree = NULL;
-	const char *text, *name, *value;
+	cJSON *reply = NULL;
+	cJSON *tree = NULL;
+	const char *text;
+	const char *name;
+	const char *value;
 	RotorError err;
 	Outcome outcome = aws_secret_open(&secret, job, deadline);
 

@@ -16,7 +16,7 @@
 #define MAX_ANSWERS		64
 #define MAX_REQUESTS	256
 #define MAX_CONNECTIONS 256
-#define REQUEST_SIZE	(256 * 1024)
+#define REQUEST_SIZE	((size_t) 256 * 1024)
 
 typedef struct Answer
 {
