@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control_call.h"
 #include "control_password.h"
 #include "envelope.h"
 #include "options.h"
@@ -204,9 +205,9 @@ control_wait(ControlDb *db, const int *fds, int count, Deadline deadline)
  * The extension's functions
  */
 
-static ControlResult
-call(ControlDb *db, const char *sql, int count, const char *const *values, PgAnswer **answer,
-	 PgError *err)
+ControlResult
+control_call(ControlDb *db, const char *sql, int count, const char *const *values,
+			 PgAnswer **answer, PgError *err)
 {
 	PgReach reach;
 
@@ -241,8 +242,8 @@ report_unreadable(ControlDb *db, const char *json, const RotorError *why)
 	PgError err;
 
 	if (values[0] != NULL && values[1] != NULL)
-		(void) call(db, "SELECT rotor.fail($1, $2, 'internal', NULL, $3)", 3, values, &answer,
-					&err);
+		(void) control_call(db, "SELECT rotor.fail($1, $2, 'internal', NULL, $3)", 3, values,
+							&answer, &err);
 	pg_answer_free(answer);
 	cJSON_Delete(tree);
 }
@@ -273,7 +274,7 @@ control_claim(ControlDb *db, int max, Job **jobs, int *count, PgError *err)
 
 	*count = 0;
 	(void) snprintf(number, sizeof(number), "%d", max);
-	result = call(db, "SELECT rotor.claim($1, $2, $3, $4)", 4, values, &answer, err);
+	result = control_call(db, "SELECT rotor.claim($1, $2, $3, $4)", 4, values, &answer, err);
 	for (int row = 0; result == CONTROL_DONE && row < pg_rows(answer) && *count < max; row++)
 	{
 		jobs[*count] = read_job(db, pg_value(answer, row, 0), asked_at);
@@ -328,7 +329,7 @@ control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *hel
 	for (int i = 0; i < count; i++)
 		end += sprintf(end, "%s%.36s", i > 0 ? "," : "", leases[i]);
 	(void) strcpy(end, "}");
-	result = call(db, "SELECT rotor.heartbeat($1, $2)", 2, values, &answer, err);
+	result = control_call(db, "SELECT rotor.heartbeat($1, $2)", 2, values, &answer, err);
 	if (result == CONTROL_DONE)
 		read_heartbeat(pg_value(answer, 0, 0), count, leases, held, queue);
 	pg_answer_free(answer);
@@ -357,9 +358,11 @@ control_report(ControlDb *db, const Job *job, const Outcome *outcome, double dur
 	(void) snprintf(duration, sizeof(duration), "%.3f", duration_ms);
 	(void) snprintf(retry, sizeof(retry), "%lld", (long long) outcome->retry_after_ms);
 	if (good)
-		result = call(db, "SELECT rotor.complete($1, $2, $3, $4, $5, $6)", 6, values, &answer, err);
+		result = control_call(db, "SELECT rotor.complete($1, $2, $3, $4, $5, $6)", 6, values,
+							  &answer, err);
 	else
-		result = call(db, "SELECT rotor.fail($1, $2, $3, $4, $5, $6, $7)", 7, values, &answer, err);
+		result = control_call(db, "SELECT rotor.fail($1, $2, $3, $4, $5, $6, $7)", 7, values,
+							  &answer, err);
 	if (result == CONTROL_DONE && good)
 		*next = read_job(db, pg_value(answer, 0, 0), asked_at);
 	pg_answer_free(answer);
@@ -375,8 +378,8 @@ control_release(ControlDb *db, const Job *job, const char *reason, int64_t wait_
 	ControlResult result;
 
 	(void) snprintf(wait, sizeof(wait), "%lld", (long long) wait_ms);
-	result = call(db, "SELECT rotor.fail($1, $2, 'released', NULL, $3, NULL, $4)", 4, values,
-				  &answer, err);
+	result = control_call(db, "SELECT rotor.fail($1, $2, 'released', NULL, $3, NULL, $4)", 4,
+						  values, &answer, err);
 	pg_answer_free(answer);
 	return result;
 }
@@ -392,10 +395,10 @@ read_own_version(ControlDb *db, const char *secret, char version[UUID_SIZE], PgE
 	PgAnswer *answer;
 	/* Unlike get_secret() this is not audited, so it can be asked often. */
 	ControlResult result =
-		call(db,
-			 "SELECT v ->> 'version_id' FROM pg_catalog.jsonb_array_elements("
-			 "rotor.describe($1) -> 'versions') v WHERE v -> 'stages' ? 'current'",
-			 1, values, &answer, err);
+		control_call(db,
+					 "SELECT v ->> 'version_id' FROM pg_catalog.jsonb_array_elements("
+					 "rotor.describe($1) -> 'versions') v WHERE v -> 'stages' ? 'current'",
+					 1, values, &answer, err);
 
 	if (result == CONTROL_DONE)
 		(void) snprintf(version, UUID_SIZE, "%s",
@@ -421,7 +424,8 @@ control_refresh_own_password(ControlDb *db, bool *changed, PgError *err)
 	if (result != CONTROL_DONE || version[0] == '\0' ||
 		strcmp(version, control_password_version(&db->password)) == 0)
 		return result;
-	result = call(db, "SELECT rotor.get_secret($1) ->> 'password'", 1, values, &answer, err);
+	result =
+		control_call(db, "SELECT rotor.get_secret($1) ->> 'password'", 1, values, &answer, err);
 	if (result == CONTROL_DONE && pg_value(answer, 0, 0) != NULL)
 	{
 		*changed = true;
@@ -446,7 +450,8 @@ send_envelope(ControlDb *db, const char *secret, const char *envelope, bool adop
 {
 	const char *values[] = {secret, envelope, adopt ? "true" : "false"};
 	PgAnswer *answer;
-	ControlResult result = call(db, "SELECT rotor.set_value($1, $2, $3)", 3, values, &answer, err);
+	ControlResult result =
+		control_call(db, "SELECT rotor.set_value($1, $2, $3)", 3, values, &answer, err);
 
 	if (result == CONTROL_DONE && pg_value(answer, 0, 0) != NULL)
 		(void) snprintf(rotation, UUID_SIZE, "%s", pg_value(answer, 0, 0));
@@ -472,7 +477,7 @@ control_set_value(ControlDb *db, const char *secret, const SecretBuf *value, boo
 		pg_error_say(err, "out of memory");
 		goto cleanup;
 	}
-	result = call(db, "SELECT rotor.intake_certificate()", 0, NULL, &answer, err);
+	result = control_call(db, "SELECT rotor.intake_certificate()", 0, NULL, &answer, err);
 	if (result != CONTROL_DONE)
 		goto cleanup;
 	certificate = pg_value(answer, 0, 0) != NULL ? pg_value(answer, 0, 0) : "";

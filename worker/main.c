@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "command_check.h"
 #include "command_set.h"
 #include "log.h"
 #include "loop.h"
@@ -18,6 +19,7 @@ static const char usage[] =
 	"\n"
 	"  rotor worker            claims steps of rotations, does them, reports; runs until SIGTERM\n"
 	"\n"
+	"  rotor check             connects to everything that is configured, reports line by line\n"
 	"  rotor set NAME          reads a value from standard input and rotates the secret to it\n"
 	"      --adopt             the account has the value already: it only becomes current\n"
 	"\n"
@@ -61,6 +63,7 @@ run_worker(int argc, char **argv)
 
 static const Command commands[] = {
 	{"worker", run_worker},
+	{"check", command_check},
 	{"set", command_set},
 };
 

@@ -13,7 +13,9 @@ WORKER_SOURCES = \
 	breaker.c \
 	bucket.c \
 	child.c \
+	command_check.c \
 	command_set.c \
+	control_check.c \
 	control_db.c \
 	control_password.c \
 	deadline.c \
