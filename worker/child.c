@@ -22,7 +22,9 @@
 
 #define TERM_BEFORE_MS 1000 /* SIGTERM comes so long before SIGKILL, or a quarter of the time */
 #define REAP_MS		   1000 /* a killed process is gone by then, unless the kernel itself hangs */
-#define DRAIN_MAX	   (1024 * 1024) /* bytes read after the end */
+#define LOOK_MS \
+	10 /* how often is asked whether it ended, where the kernel cannot tell by a pidfd */
+#define DRAIN_MAX (1024 * 1024) /* bytes read after the end */
 
 /* The two ends of a pipe; -1: closed. */
 typedef struct Pipe
@@ -101,11 +103,15 @@ make_pipes(Pipes *pipes)
 static void
 close_on_exec(void)
 {
+	struct rlimit limit;
+
 	/* Marked, not closed: the errno of a failed exec goes through one of them. */
 	if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
 		return;
-	for (int fd = 3, end = (int) sysconf(_SC_OPEN_MAX); fd < end; fd++)
-		(void) fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		limit.rlim_cur = 65536;
+	for (rlim_t fd = STDERR_FILENO + 1; fd < limit.rlim_cur; fd++)
+		(void) fcntl((int) fd, F_SETFD, FD_CLOEXEC);
 }
 
 static void
@@ -239,14 +245,53 @@ take_status(Child *child, int *fd)
 	return true;
 }
 
+/* The process that is watched. */
+typedef struct Watched
+{
+	pid_t pid;
+	int pidfd; /* -1: the kernel, or a sandbox, does not give one */
+	size_t given;
+	bool not_started;
+} Watched;
+
+/* A descriptor that can be read once the process has ended; -1: there are none. */
+static int
+open_pidfd(pid_t pid)
+{
+	static _Atomic bool missing;
+	int fd = missing ? -1 : (int) syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd < 0 && errno == ENOSYS)
+		missing = true;
+	return fd;
+}
+
+static int
+patience(const Watched *watched, int64_t left)
+{
+	int64_t most = watched->pidfd >= 0 ? 60000 : LOOK_MS;
+
+	return (int) (left < most ? left : most);
+}
+
+/* Has it ended? It stays a zombie, so that its number is not given to another. */
+static bool
+has_ended(const Watched *watched)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t) watched->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+		   info.si_pid == watched->pid;
+}
+
 /* Serves the pipes until the program ends (true) or the time is over. */
 static bool
-serve(Child *child, Pipes *pipes, int pidfd, Deadline until, size_t *given, bool *not_started)
+serve(Child *child, Pipes *pipes, Watched *watched, Deadline until)
 {
 	for (;;)
 	{
 		struct pollfd fds[] = {
-			{.fd = pidfd, .events = POLLIN},
+			{.fd = watched->pidfd, .events = POLLIN},
 			{.fd = pipes->status.read, .events = POLLIN},
 			/* Nothing is given before it runs. */
 			{.fd = pipes->status.read < 0 ? pipes->in.write : -1, .events = POLLOUT},
@@ -257,38 +302,41 @@ serve(Child *child, Pipes *pipes, int pidfd, Deadline until, size_t *given, bool
 
 		if (left == 0)
 			return false;
-		if (poll(fds, sizeof(fds) / sizeof(fds[0]), left < 60000 ? (int) left : 60000) < 0 &&
-			errno != EINTR)
+		if (poll(fds, sizeof(fds) / sizeof(fds[0]), patience(watched, left)) < 0 && errno != EINTR)
 			return false;
 		if (fds[1].revents != 0 && take_status(child, &pipes->status.read))
-			*not_started = true;
+			watched->not_started = true;
 		if (fds[2].revents != 0)
-			give_input(child, pipes, given);
+			give_input(child, pipes, &watched->given);
 		if (fds[3].revents != 0)
 			(void) take_output(child, &pipes->out.read, true);
 		if (fds[4].revents != 0)
 			(void) take_output(child, &pipes->err.read, false);
-		if (fds[0].revents != 0)
+		if ((watched->pidfd < 0 || fds[0].revents != 0) && has_ended(watched))
 			return true;
 	}
 }
 
 /* Ends what is left of the group while its leader is not waited for, so that the number is still ours. */
 static void
-finish(Child *child, Pipes *pipes, pid_t pid, int pidfd, siginfo_t *info)
+finish(Child *child, Pipes *pipes, const Watched *watched, siginfo_t *info)
 {
-	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+	Deadline until = deadline_in(REAP_MS);
 	size_t drained = 0, got;
 
-	(void) kill(-pid, SIGKILL);
+	(void) kill(-watched->pid, SIGKILL);
 	/* Its own group may not be there yet. */
-	(void) kill(pid, SIGKILL);
+	(void) kill(watched->pid, SIGKILL);
 	while (drained < DRAIN_MAX && (got = take_output(child, &pipes->out.read, true)) > 0)
 		drained += got;
+	while (!has_ended(watched) && deadline_left(until) > 0)
+	{
+		struct pollfd ended = {.fd = watched->pidfd, .events = POLLIN};
+
+		(void) poll(&ended, 1, patience(watched, deadline_left(until)));
+	}
 	memset(info, 0, sizeof(*info));
-	if (pidfd >= 0)
-		(void) poll(&ended, 1, REAP_MS);
-	(void) waitid(P_PID, (id_t) pid, info, WEXITED | (pidfd >= 0 ? WNOHANG : 0));
+	(void) waitid(P_PID, (id_t) watched->pid, info, WEXITED | WNOHANG);
 }
 
 static ChildEnd
@@ -296,41 +344,28 @@ watch(Child *child, Pipes *pipes, pid_t pid)
 {
 	int64_t left = deadline_left(child->deadline);
 	int64_t grace = left / 4 < TERM_BEFORE_MS ? left / 4 : TERM_BEFORE_MS;
-	int pidfd = (int) syscall(SYS_pidfd_open, pid, 0);
-	bool not_started = false, ended = false;
-	int number = errno;
-	size_t given = 0;
+	Watched watched = {.pid = pid, .pidfd = open_pidfd(pid)};
 	siginfo_t info;
+	bool in_time;
 
 	close_end(&pipes->in.read);
 	close_end(&pipes->out.write);
 	close_end(&pipes->err.write);
 	close_end(&pipes->status.write);
-	if (pidfd >= 0)
+	in_time = serve(child, pipes, &watched, child->deadline - grace);
+	if (!in_time)
 	{
-		bool in_time = serve(child, pipes, pidfd, child->deadline - grace, &given, &not_started);
-
-		ended = in_time;
-		if (!in_time)
-		{
-			(void) kill(-pid, SIGTERM);
-			(void) serve(child, pipes, pidfd, child->deadline, &given, &not_started);
-		}
+		(void) kill(-pid, SIGTERM);
+		(void) serve(child, pipes, &watched, child->deadline);
 	}
 	/* The errno may lie there still. */
 	if (pipes->status.read >= 0 && take_status(child, &pipes->status.read))
-		not_started = true;
-	finish(child, pipes, pid, pidfd, &info);
-	if (pidfd < 0)
-	{
-		/* It was given nothing to act upon. */
-		child->number = number;
+		watched.not_started = true;
+	finish(child, pipes, &watched, &info);
+	close_end(&watched.pidfd);
+	if (watched.not_started)
 		return CHILD_NOT_STARTED;
-	}
-	(void) close(pidfd);
-	if (not_started)
-		return CHILD_NOT_STARTED;
-	if (!ended)
+	if (!in_time)
 		return CHILD_TIMED_OUT;
 	child->number = info.si_status;
 	return info.si_code == CLD_EXITED ? CHILD_EXITED : CHILD_SIGNALED;
