@@ -32,6 +32,7 @@
 #include "transaction.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
+#include "watch.h"
 
 #define WORKER_TYPE			 "rotor worker" /* catalog.c looks for it in pg_stat_activity */
 #define RESTART_SECONDS		 2
@@ -39,6 +40,7 @@
 #define LOOK_AT_MEMORY_TURNS 16
 #define MAX_GROWTH			 ((Size) 16 * 1024 * 1024)
 #define STUCK_PAUSE_MS		 5000 /* when nothing can be written, as on a full disk */
+#define LOCKED_PAUSE_MS		 5000 /* before looking again at a role that others keep locked */
 #define RESEALING_TURNS		 50	  /* of one rotor.run_due() */
 #define BUSY_PAUSE_MS		 500  /* before looking again at what others are at */
 #define MISSED_MS			 200 /* of missed rotations, before looking what has fallen due meanwhile */
@@ -512,6 +514,9 @@ rotor_worker_main(Datum arg)
 			(void) pgstat_report_stat(false);
 			continue;
 		}
+		/* What could not be seen to, as its role is locked, is tried again. */
+		if (watch_is_waiting())
+			sleep_ms = Min(sleep_ms, LOCKED_PAUSE_MS);
 		/* Nothing else tells autovacuum of our rows: a worker is no backend that idles. */
 		(void) pgstat_report_stat(true);
 		/* Of who came meanwhile the latch may know no more: its waits have reset it. */

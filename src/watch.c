@@ -585,6 +585,19 @@ watch_put_back(void)
 	LWLockRelease(lock);
 }
 
+bool
+watch_is_waiting(void)
+{
+	bool waiting;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(lock, LW_SHARED);
+	waiting = shared->head != shared->tail;
+	LWLockRelease(lock);
+	return waiting;
+}
+
 void
 watch_look(Oid role)
 {

@@ -120,6 +120,9 @@ extern void watch_done(bool done);
 extern void watch_recorded(void);
 extern void watch_put_back(void);
 
+/* Is there an event that nobody has seen to? Not preloaded: never. */
+extern bool watch_is_waiting(void);
+
 /* The role's verifier is to be looked at again. */
 extern void watch_look(Oid role);
 

@@ -327,8 +327,6 @@ manage('mark', 'allow');
 	comes_to('tampered', 'drift_found', 'a comparison goes on behind it');
 	is(events('keeper'), 'password_changed_outside', 'whose verifier waits');
 	let_go($held);
-	# A worker sleeps for an hour, unless there is something new.
-	sql($node, q{ALTER ROLE other PASSWORD 'mine'});
 	comes_to('keeper', 'password_changed_outside drift_found', 'until it is let go');
 	sql($node, q{UPDATE rotor.policy SET outside_change = 'allow' WHERE name = 'allow'});
 	rotate_ok($node, $_, "a rotation of $_") for qw(keeper other tampered);
