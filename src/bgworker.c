@@ -499,6 +499,8 @@ rotor_worker_main(Datum arg)
 
 			if (emergency_ms == 0)
 			{
+				/* What others do meanwhile is put on record while there is room for it. */
+				(void) outside_turn(true);
 				(void) pgstat_report_stat(false);
 				continue;
 			}
