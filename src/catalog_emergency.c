@@ -97,6 +97,15 @@ static Statement progress = {
 	{UUIDOID},
 	NULL};
 
+static Statement stands_in_own_way = {
+	"SELECT FROM pg_catalog.pg_locks WHERE pid = pg_backend_pid() AND mode NOT IN "
+	"('AccessShareLock', 'RowShareLock') AND "
+	"(classid = 'pg_catalog.pg_authid'::regclass OR (locktype = 'relation' AND relation IN "
+	"('pg_catalog.pg_authid'::regclass, 'rotor.secret'::regclass, 'rotor.policy'::regclass, "
+	"'rotor.rotation'::regclass, 'rotor.emergency'::regclass)))",
+	0,
+	{0},
+	NULL};
 static Statement counts_by_status = {
 	"SELECT status, count(*) FROM rotor.rotation WHERE emergency = $1 GROUP BY status "
 	"UNION ALL SELECT 'waiting', count(*) FROM rotor.emergency_secret WHERE emergency = $1 "
@@ -141,6 +150,14 @@ catalog_begin_emergency(const EmergencyOrder *order, int64 *total)
 					  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id))), *total);
 	catalog_audit_event(&order->actor, "emergency_started", NULL, detail);
 	return id;
+}
+
+bool
+catalog_stands_in_own_way(void)
+{
+	Args args = {0};
+
+	return run(&stands_in_own_way, &args) > 0;
 }
 
 int

@@ -30,6 +30,9 @@ extern pg_uuid_t catalog_begin_emergency(const EmergencyOrder *order, int64 *tot
  */
 extern int catalog_claim_emergency(RotationOrder *orders, int max, int64 after);
 
+/* Has this transaction changed, or locked, what the workers of an emergency need? */
+extern bool catalog_stands_in_own_way(void);
+
 /* Takes the secret off the emergency's list; false if it is not there. */
 extern bool catalog_take_from_emergency(const pg_uuid_t *emergency, int64 secret_id);
 

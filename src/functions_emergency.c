@@ -14,10 +14,8 @@
 #include "pgstat.h"
 #include "report.h"
 #include "request.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/wait_event.h"
 
 ROTOR_FUNCTION(rotor_rotate_all);
 ROTOR_FUNCTION(rotor_cancel_emergency);
@@ -71,6 +69,27 @@ require_policy(const char *name)
 }
 
 static void
+look_for_locks(void *stands_in_own_way)
+{
+	*(bool *) stands_in_own_way = catalog_stands_in_own_way();
+}
+
+/* Who waits for workers must not hold what they need: they would wait for each other, and nobody would know. */
+static void
+require_nothing_uncommitted(void)
+{
+	bool stands_in_own_way = false;
+
+	glance(look_for_locks, &stands_in_own_way);
+	if (stands_in_own_way)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a role, a secret, a policy or a rotation was changed by this transaction"),
+				 errdetail("Workers see only what is committed, and would wait for its locks."),
+				 errhint("Commit first, then rotate; or pass wait => false.")));
+}
+
+static void
 read_order(FunctionCallInfo fcinfo, EmergencyOrder *order)
 {
 	optional_text(fcinfo, 0, "policy", order->policy, sizeof(order->policy));
@@ -82,6 +101,8 @@ read_order(FunctionCallInfo fcinfo, EmergencyOrder *order)
 						errhint("Pass true or false, or leave it out.")));
 	if (order->policy[0] != '\0')
 		require_policy(order->policy);
+	if (PG_GETARG_BOOL(4))
+		require_nothing_uncommitted();
 }
 
 typedef struct ProgressLook
@@ -129,7 +150,10 @@ goes_on_by_itself(const pg_uuid_t *id)
 	FlushErrorState();
 	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
 	{
-		edata->detail = psprintf("Emergency %s goes on by itself.", uuid_text(id));
+		edata->detail = psprintf(request_is_preloaded() ? "Emergency %s goes on by itself."
+														: "Emergency %s is not over: "
+														  "rotor.run_due() goes on with it.",
+								 uuid_text(id));
 		edata->hint = psprintf("rotor.emergencies shows it; SELECT rotor.cancel_emergency('%s') "
 							   "calls off what has not begun.",
 							   uuid_text(id));
@@ -152,12 +176,13 @@ wait_for_end(const pg_uuid_t *id, const Actor *actor)
 		while (!is_over(id))
 		{
 			if (!request_is_preloaded())
+			{
 				request_submit(REQUEST_RUN_DUE, &order, NULL, palloc(sizeof(Request)));
-			else
-				(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS,
-								 PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
+				if (is_over(id))
+					break;
+			}
+			/* What is left is in other hands, or a worker at it. */
+			glance_pause(LOOK_MS);
 			MemoryContextReset(look);
 		}
 	}

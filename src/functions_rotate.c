@@ -23,7 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 ROTOR_FUNCTION(rotor_rotate);
 ROTOR_FUNCTION(rotor_run_due);
@@ -292,11 +291,7 @@ wait_for_worker(const RotationOrder *order, RotationAnswer *answer)
 					 errhint("Start one, or pass wait => false: it begins when there is one.")));
 		if (!answer->outside && !request_is_preloaded())
 			request_submit(REQUEST_RUN_DUE, &due, NULL, palloc(sizeof(Request)));
-		else
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 i < FIRST_LOOKS ? FIRST_LOOK_MS : LATER_LOOK_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		glance_pause(i < FIRST_LOOKS ? FIRST_LOOK_MS : LATER_LOOK_MS);
 		MemoryContextReset(looks);
 	}
 	MemoryContextSwitchTo(caller);

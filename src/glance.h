@@ -13,4 +13,10 @@
  */
 extern void glance(void (*look)(void *arg), void *arg);
 
+/*
+ * The pause between two looks, interruptible; not cut short by what sets the latch, as the end of each
+ * one-shot worker does.
+ */
+extern void glance_pause(long ms);
+
 #endif

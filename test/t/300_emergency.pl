@@ -222,6 +222,21 @@ for my $role (@roles)
 	fails($node, q{SELECT * FROM rotor.rotate_all(pattern => repeat('x', 2000))}, '22001', qr/longer than 1024/, 'a pattern that is too long');
 	fails($node, q{SELECT * FROM rotor.rotate_all(wait => NULL)}, '22004', qr/wait must not be null/, 'wait being null');
 	fails($node, q{BEGIN READ ONLY; SELECT * FROM rotor.rotate_all()}, '25006', undef, 'a read-only transaction');
+	for my $change (
+		[ 'a role that was changed' => 'ALTER ROLE user_1 CONNECTION LIMIT 5' ],
+		[ 'a role that was made'    => 'CREATE ROLE fresh LOGIN' ],
+		[ 'a role that is locked'   => q{COMMENT ON ROLE user_1 IS 'held'} ],
+		[ 'a secret'                => q{SELECT rotor.disable('user_1')} ],
+		[ 'a policy'                => q{INSERT INTO rotor.policy (name) VALUES ('fresh')} ],
+		[ 'a rotation'              => q{SELECT rotor.rotate('user_1', wait => false)} ])
+	{
+		my ($what, $statement) = @$change;
+
+		fails($node, "BEGIN; $statement; SELECT * FROM rotor.rotate_all()", '55000', qr/changed by this transaction.*Commit first/s,
+			"$what and is not committed: who would wait for himself is told");
+	}
+	is( succeeds($node, q{BEGIN; CREATE TABLE mine (); SELECT count(*) FROM rotor.secret; SELECT status FROM rotor.rotate_all(pattern => 'user\_1'); ROLLBACK},
+			'what has nothing to do with it is no obstacle')->{out} =~ /success/, 1, 'nor are reads');
 	like(succeeds($node, q{SELECT * FROM rotor.rotate_all(pattern => 'nobody')}, 'a pattern that nothing matches')->{notices},
 		qr/no secret is concerned/, 'says so');
 }
@@ -241,6 +256,25 @@ SQL
 	let_go($_) for $locked, $held;
 	is(sql($node, q{SELECT to_regclass('committed')}), 'committed', 'and its session is in no transaction that it has not begun');
 	ok(poll_until(sub { progress('state, succeeded') eq 'finished|1' }), 'the emergency goes on');
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# What others do meanwhile is on record before it is over
+
+{
+	my $gate = proxy($node, sub { select undef, undef, undef, 0.02 });
+
+	sql($node, q{CREATE ROLE bystander LOGIN; SELECT rotor.manage('bystander')});
+	set_conf($node, 'rotor.verify_port' => $gate->{port});
+	my $call = start_call($node, q{SELECT * FROM rotor.rotate_all(pattern => 'user\_%')});
+	poll_until(sub { progress('state, done > 0') eq 'running|t' });
+	sql($node, q{ALTER ROLE bystander PASSWORD 'mine'});
+	end_call($call);
+	set_conf($node, 'rotor.verify_port' => 0);
+	stop_listener($gate);
+	is( sql($node, q{SELECT event FROM rotor.audit WHERE event IN ('password_changed_outside', 'emergency_finished') ORDER BY id DESC LIMIT 1}),
+		'emergency_finished', 'a change of a role by somebody else is recorded while an emergency runs');
+	sql($node, q{SELECT rotor.unmanage('bystander')});
 }
 
 #---------------------------------------------------------------------------------------------------------------------
@@ -305,6 +339,22 @@ assert_invariants($node, $_, 'at the end') for map { "user_$_" } 1 .. 3;
 	assert_invariants($alone, 'a_1', 'not preloaded');
 	sql($alone, q{SELECT * FROM rotor.rotate_all(wait => false)});
 	is(sql($alone, q{SELECT status, rotations FROM rotor.run_due()}), 'success|40', 'not preloaded: run_due() does what was queued');
+
+	# One worker a look.
+	set_conf($alone, 'log_min_messages' => 'debug1');
+	my $held = holder($alone, q{COMMENT ON ROLE a_1 IS 'held'});
+	my $offset = -s $alone->logfile;
+	my $since = time;
+	my $call = start_call($alone, q{SELECT * FROM rotor.rotate_all(pattern => 'a\_1')});
+	sleep 3;
+	my $started = () = slurp_file($alone->logfile, $offset) =~ /registering background worker "rotor worker/g;
+	cmp_ok($started, '>', 1, 'not preloaded: while a role is locked, who waits looks again');
+	# The session and the postmaster write the line.
+	cmp_ok($started, '<=', 2 * ((time - $since) / 0.2 + 2), 'not preloaded: after a pause each time');
+	sql($alone, 'SELECT pg_cancel_backend(' . call_pid($alone, $call) . ')');
+	like(end_call($call)->{detail}, qr/rotor\.run_due\(\) goes on with it/, 'not preloaded: who is cancelled is told what goes on with it');
+	let_go($held);
+	is(sql($alone, q{SELECT status, rotations FROM rotor.run_due()}), 'success|1', 'not preloaded: as it does');
 }
 
 done_testing();
