@@ -393,7 +393,7 @@ $node->stop;
 	$node = $many;
 	# As many secrets, each with a value that is not its role's: what a look at all of them costs does not depend on it.
 	sql($many, q{CREATE ROLE app LOGIN; SELECT rotor.rotate('app')});
-	sql($many, <<"SQL");
+	sql($many, <<"SQL", timeout => 900);
 SELECT format('CREATE ROLE r%s LOGIN PASSWORD %L', n, 'SCRAM-SHA-256\$4096:AAAAAAAAAAAAAAAAAAAAAA==\$' || encode(sha256(n::text::bytea), 'base64') || ':AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=')
 FROM generate_series(1, $count) n \\gexec
 INSERT INTO rotor.secret (name, username, role_oid, system_identifier, created_by)
