@@ -16,8 +16,9 @@
  *
  * Through pgbouncer in transaction mode all of this works, nothing being set beyond a transaction; but what
  * a login then proves is that the pooler accepts the value: with auth_query that is the server's verifier,
- * with auth_file it is the pooler's own list, which nobody here changes. Point the target at the server
- * itself in that case.
+ * with auth_file it is the pooler's own list, which nobody here changes. And pgbouncer 1.18 tells a wrong
+ * password by the code of many other troubles (08P01), so that it is transient rather than refused. Point
+ * the target at the server itself where that matters.
  */
 #include "target.h"
 

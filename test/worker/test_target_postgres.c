@@ -588,6 +588,57 @@ TEST(an_administrator_that_may_keeps_the_verifier_out_of_the_log)
 	job_free(job);
 }
 
+TEST(through_a_pooler_a_password_is_set_and_logs_in)
+{
+	Job *job;
+	Outcome wrong;
+
+	if (!peer_has(&peer, "bouncer"))
+		skip();
+	job = job_at("app", MARK "-pooled", atoi(peer_value(&peer, "bouncer")), "{}");
+	assert_outcome(set_as(job, "admin", "admin-password"), OUTCOME_OK, "");
+	assert_outcome(login_of(job, MARK "-pooled"), OUTCOME_OK, "");
+	/* pgbouncer's code for a wrong password depends on its version. */
+	wrong = login_of(job, "wrong");
+	assert_outcome(wrong, strcmp(wrong.code, "28P01") == 0 ? OUTCOME_REFUSED : OUTCOME_TRANSIENT,
+				   strcmp(wrong.code, "28P01") == 0 ? "28P01" : "08P01");
+	job_free(job);
+}
+
+TEST(a_pooled_session_keeps_nothing_of_what_a_change_set)
+{
+	static const char *const settings[] = {"log_statement", "log_min_duration_statement",
+										   "statement_timeout", "search_path"};
+	JobValue boss = value_of("boss", "boss-password");
+	PgServer server = {.host = "127.0.0.1", .dbname = "postgres", .user = "boss"};
+	Job *job;
+	PgClient *client;
+	PgError err;
+
+	if (!peer_has(&peer, "bouncer"))
+		skip();
+	job = job_at("app", MARK "-pooled", atoi(peer_value(&peer, "bouncer")), "{}");
+	assert_outcome(set_as(job, "boss", "boss-password"), OUTCOME_OK, "");
+	server.port = peer_value(&peer, "bouncer");
+	server.password = &boss.password;
+	client = pg_connect(&server, deadline_in(20000), &err);
+	assert_non_null(client);
+	for (size_t i = 0; i < COUNT_OF(settings); i++)
+	{
+		char *expected = ask("SELECT current_setting($1)", settings[i]);
+		PgAnswer *answer;
+
+		assert_int_equal(pg_exec(client, "SELECT current_setting($1)", 1, &settings[i],
+								 deadline_in(20000), &answer, &err),
+						 PG_DONE);
+		assert_string_equal(pg_value(answer, 0, 0), expected);
+		pg_answer_free(answer);
+		free(expected);
+	}
+	pg_close(client);
+	job_free(job);
+}
+
 /* Runs last. */
 TEST(nothing_that_was_set_here_is_in_the_servers_log)
 {
@@ -631,6 +682,8 @@ main(void)
 		cmocka_unit_test(sessions_of_the_account_are_ended_and_those_of_others_stay),
 		cmocka_unit_test(check_says_what_it_found_and_changes_nothing),
 		cmocka_unit_test(an_administrator_that_may_keeps_the_verifier_out_of_the_log),
+		cmocka_unit_test(through_a_pooler_a_password_is_set_and_logs_in),
+		cmocka_unit_test(a_pooled_session_keeps_nothing_of_what_a_change_set),
 		cmocka_unit_test(nothing_that_was_set_here_is_in_the_servers_log),
 	};
 

@@ -3,6 +3,7 @@
 # administrator who is no superuser, and accounts as strange as allowed. Prints name=value lines and "ready"; ends,
 # and leaves nothing behind, when its standard input is closed.
 #
+# If there is a pgbouncer ($ROTOR_PGBOUNCER, or in the path), one in transaction mode stands before the server.
 # $ROTOR_PEER_MAJOR chooses another major version, as root, out of the folders that scripts/majors.sh makes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
@@ -74,6 +75,42 @@ REVOKE CONNECT ON DATABASE barred FROM PUBLIC;
 CREATE TABLE public.seen (n int);
 GRANT SELECT, INSERT ON public.seen TO app;
 SQL
+
+# Asks the server for the verifiers, so that it knows each new password at once.
+start_bouncer() {
+    local port
+    port=$(free_port)
+    cat >"$workspace/files/bouncer.ini" <<INI
+[databases]
+postgres = host=$PGHOST port=$PGPORT dbname=postgres auth_user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $port
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = $workspace/files/bouncer.users
+auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename = \$1
+pool_mode = transaction
+INI
+    echo '"postgres" ""' >"$workspace/files/bouncer.users"
+    (exec "${server_user[@]}" "$1" -q "$workspace/files/bouncer.ini" </dev/null >"$workspace/bouncer.log" 2>&1) &
+    workspace_job=$!
+    for _ in {1..100}; do
+        if (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            echo "bouncer=$port"
+            return
+        fi
+        kill -0 "$workspace_job" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$workspace/bouncer.log" >&2
+    die "pgbouncer did not start"
+}
+
+bouncer=${ROTOR_PGBOUNCER:-$(PATH=$PATH:/usr/sbin command -v pgbouncer || true)}
+if [[ -n $bouncer && -z ${ROTOR_PEER_MAJOR:-} ]]; then
+    start_bouncer "$bouncer"
+fi
 
 echo "port=$PGPORT"
 echo "socket=$PGHOST"
