@@ -67,7 +67,8 @@ static char *
 read_request(int fd)
 {
 	char *text = calloc(1, REQUEST_SIZE);
-	size_t len = 0, body = 0;
+	size_t len = 0;
+	size_t body = 0;
 	const char *end;
 
 	assert_non_null(text);

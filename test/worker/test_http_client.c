@@ -4,7 +4,7 @@
  */
 #include "support.h"
 
-#include <ctype.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -17,6 +17,8 @@
 #include "http_script.h"
 #include "peer.h"
 #include "traces.h"
+
+/* NOLINTBEGIN(concurrency-mt-unsafe): the environment is changed while there is one thread. */
 
 static Script *script;
 
@@ -197,12 +199,12 @@ TEST(an_answer_of_the_largest_size_is_taken_and_a_longer_one_is_not)
 
 TEST(headers_without_end_are_cut)
 {
-	char *bytes = malloc(100 * 1024);
+	char *bytes = malloc((size_t) 100 * 1024);
 	size_t len;
 
 	assert_non_null(bytes);
 	len = (size_t) sprintf(bytes, "HTTP/1.1 200 OK\r\n");
-	while (len < 90 * 1024)
+	while (len < (size_t) 90 * 1024)
 		len += (size_t) sprintf(bytes + len, "X-%zu: %080d\r\n", len, 1);
 	script_bytes(script, bytes, len, SCRIPT_HANG);
 	assert_int_equal(send_it("GET", script_url(script, "/"), NULL, NULL), HTTP_NO_ANSWER);
@@ -484,8 +486,14 @@ sign(const char *secret, const char *date, const char *region, const char *servi
 	 const char *method, const char *headers, const char *signed_headers, const char *body,
 	 char signature[65])
 {
-	char payload[65], hash[65], canonical[8192], to_sign[512], key0[128], day[9];
-	unsigned char key[32], next[32];
+	char payload[65];
+	char hash[65];
+	char canonical[8192];
+	char to_sign[512];
+	char key0[128];
+	char day[9];
+	unsigned char key[32];
+	unsigned char next[32];
 
 	(void) snprintf(day, sizeof(day), "%.8s", date);
 	sha256_hex(body, payload);
@@ -545,7 +553,12 @@ TEST(a_request_is_signed_as_the_vectors_are)
 						   .aws_sigv4 = "aws:amz:eu-central-1:secretsmanager",
 						   .aws_userpwd = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
 						   .deadline = deadline_in(30000)};
-	char names[512], signature[128], expected[65], date[32], headers[4096] = "", credential[256];
+	char names[512];
+	char signature[128];
+	char expected[65];
+	char date[32];
+	char headers[4096] = "";
+	char credential[256];
 	char copy[512];
 	RotorError err = fresh_error();
 	HttpAnswer answer;
@@ -603,7 +616,11 @@ static void *
 send_and_look(void *secrets_)
 {
 	const Secrets *secrets = secrets_;
-	char body[64], token[64], key[64], header[128], userpwd[128];
+	char body[64];
+	char token[64];
+	char key[64];
+	char header[128];
+	char userpwd[128];
 	HttpRequest request = {.method = "POST",
 						   .url = secrets->url,
 						   .headers = {header},
@@ -668,13 +685,15 @@ TEST(no_trace_of_a_request_or_its_answer_is_left_in_memory)
 {
 	if (!CAN_LOOK_FOR_TRACES)
 		skip();
-	int go[2], status;
-	char text[64], url[64];
+	int go[2];
+	int status;
+	char text[64];
+	char url[64];
 	pid_t child;
 
 	/* What the server has read must not be in the process that looks. */
 	(void) snprintf(url, sizeof(url), "%s", script_url(script, "/"));
-	assert_int_equal(pipe(go), 0);
+	assert_int_equal(pipe2(go, O_CLOEXEC), 0);
 	child = fork();
 	if (child == 0)
 		_exit(send_in_threads(go[0], url));
@@ -725,3 +744,5 @@ main(void)
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
+
+/* NOLINTEND(concurrency-mt-unsafe) */

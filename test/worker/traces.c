@@ -18,7 +18,8 @@ unmask(const char *masked, char *to)
 static size_t
 count_in(const char *memory, size_t len, const char *masked)
 {
-	size_t masked_len = strlen(masked), found = 0;
+	size_t masked_len = strlen(masked);
+	size_t found = 0;
 
 	for (size_t i = 0; masked_len > 0 && i + masked_len <= len; i++)
 	{
@@ -34,14 +35,17 @@ count_in(const char *memory, size_t len, const char *masked)
 size_t
 traces_of(const char *masked)
 {
-	FILE *maps = fopen("/proc/self/maps", "r");
-	char line[512], rights[8];
-	unsigned long start, end;
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	char rights[8];
+	unsigned long start;
+	unsigned long end;
 	size_t found = 0;
 
 	assert_non_null(maps);
 	while (fgets(line, sizeof(line), maps) != NULL)
 	{
+		/* NOLINTNEXTLINE(cert-err34-c): the kernel wrote it. */
 		if (sscanf(line, "%lx-%lx %7s", &start, &end, rights) == 3 && strncmp(rights, "rw", 2) == 0)
 			found += count_in((const char *) start, end - start, masked); /* NOLINT */
 	}
