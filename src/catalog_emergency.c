@@ -99,7 +99,7 @@ static Statement progress = {
 
 static Statement stands_in_own_way = {
 	"SELECT FROM pg_catalog.pg_locks WHERE pid = pg_backend_pid() AND mode NOT IN "
-	"('AccessShareLock', 'RowShareLock') AND "
+	"('AccessShareLock', 'RowShareLock', 'SIReadLock') AND "
 	"(classid = 'pg_catalog.pg_authid'::regclass OR (locktype = 'relation' AND relation IN "
 	"('pg_catalog.pg_authid'::regclass, 'rotor.secret'::regclass, 'rotor.policy'::regclass, "
 	"'rotor.rotation'::regclass, 'rotor.emergency'::regclass)))",

@@ -235,7 +235,7 @@ for my $role (@roles)
 		fails($node, "BEGIN; $statement; SELECT * FROM rotor.rotate_all()", '55000', qr/changed by this transaction.*Commit first/s,
 			"$what and is not committed: who would wait for himself is told");
 	}
-	is( succeeds($node, q{BEGIN; CREATE TABLE mine (); SELECT count(*) FROM rotor.secret; SELECT status FROM rotor.rotate_all(pattern => 'user\_1'); ROLLBACK},
+	is( succeeds($node, q{BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE mine (); SELECT count(*) FROM rotor.secret; SELECT status FROM rotor.rotate_all(pattern => 'user\_1'); ROLLBACK},
 			'what has nothing to do with it is no obstacle')->{out} =~ /success/, 1, 'nor are reads');
 	like(succeeds($node, q{SELECT * FROM rotor.rotate_all(pattern => 'nobody')}, 'a pattern that nothing matches')->{notices},
 		qr/no secret is concerned/, 'says so');
