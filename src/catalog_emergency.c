@@ -56,6 +56,8 @@ static Statement open_one = {
 	0,
 	{0},
 	NULL};
+static Statement is_open = {
+	"SELECT FROM rotor.emergency WHERE finished_at IS NULL LIMIT 1", 0, {0}, NULL};
 /* Who ends one has its lock, and looks with a snapshot that is newer than that. */
 static Statement lock_open = {"SELECT id FROM rotor.emergency WHERE finished_at IS NULL "
 							  "ORDER BY id FOR UPDATE SKIP LOCKED",
@@ -210,6 +212,14 @@ catalog_open_emergency(char *activity, size_t size)
 		return false;
 	result_text(0, activity, size);
 	return true;
+}
+
+bool
+catalog_is_emergency_open(void)
+{
+	Args args = {0};
+
+	return run(&is_open, &args) > 0;
 }
 
 int

@@ -39,6 +39,9 @@ extern bool catalog_take_from_emergency(const pg_uuid_t *emergency, int64 secret
 /* The newest emergency that has not ended, in words, for pg_stat_activity; false if there is none. */
 extern bool catalog_open_emergency(char *activity, size_t size);
 
+/* Is there one? That counts nothing. */
+extern bool catalog_is_emergency_open(void);
+
 /* Ends those of which nothing is left to do, with their audit rows; returns how many. */
 extern int catalog_end_emergencies(void);
 

@@ -16,11 +16,13 @@
 #include "request.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 ROTOR_FUNCTION(rotor_rotate_all);
 ROTOR_FUNCTION(rotor_cancel_emergency);
 
-#define LOOK_MS 200 /* between two looks at an emergency that is waited for */
+#define LONGEST_LOOK_MS 5000
+#define LOOK_MS			200L /* at least, between two looks at an emergency that is waited for */
 
 /* An optional text argument; the empty string if it is null. */
 static void
@@ -122,14 +124,16 @@ look_at_progress(void *arg)
 		catalog_emergency_progress(progress->id, &progress->remaining, &progress->total);
 }
 
-/* True once nothing is left to do. */
+/* True once nothing is left to do; else *pause_ms says when to look again: a long list takes long to count. */
 static bool
-is_over(const pg_uuid_t *id)
+is_over(const pg_uuid_t *id, long *pause_ms)
 {
 	ProgressLook progress = {.id = id};
+	TimestampTz start = GetCurrentTimestamp();
 	char *activity;
 
 	glance(look_at_progress, &progress);
+	*pause_ms = Max(LOOK_MS, (long) Min((GetCurrentTimestamp() - start) / 100, LONGEST_LOOK_MS));
 	if (!progress.found || progress.remaining == 0)
 		return true;
 	activity = psprintf("rotor.rotate_all: " INT64_FORMAT " of " INT64_FORMAT
@@ -170,19 +174,20 @@ wait_for_end(const pg_uuid_t *id, const Actor *actor)
 		AllocSetContextCreate(CurrentMemoryContext, "rotor emergency", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(look);
 	RotationOrder order = {.actor = *actor};
+	long pause_ms = LOOK_MS;
 
 	PG_TRY();
 	{
-		while (!is_over(id))
+		while (!is_over(id, &pause_ms))
 		{
 			if (!request_is_preloaded())
 			{
 				request_submit(REQUEST_RUN_DUE, &order, NULL, palloc(sizeof(Request)));
-				if (is_over(id))
+				if (is_over(id, &pause_ms))
 					break;
 			}
 			/* What is left is in other hands, or a worker at it. */
-			glance_pause(LOOK_MS);
+			glance_pause(pause_ms);
 			MemoryContextReset(look);
 		}
 	}
