@@ -902,6 +902,63 @@ TEST(threads_that_come_at_once_share_one_login)
 	assert_int_equal(calls("POST", "auth/approle/login"), 1);
 }
 
+/* ------------------------------------------------------------------------------------------------
+ * The real one
+ */
+
+TEST(a_real_server_does_the_same_as_its_imitation)
+{
+	Peer real;
+	TestJob test = rotation();
+	TestJob first = test;
+	char options[256], path[256];
+	SecretBuf username = {0}, password = {0};
+	Outcome outcome;
+	Job *job;
+
+	assert_true(peer_start(&real, "openbao"));
+	if (peer_has(&real, "absent"))
+	{
+		print_message("# skipped: %s\n", peer_value(&real, "absent"));
+		peer_stop(&real);
+		skip();
+	}
+	set(OPT_VAULT_ROLE_ID, peer_value(&real, "role_id"));
+	write_file("secret-id", peer_value(&real, "secret_id"), path, sizeof(path));
+	set(OPT_VAULT_SECRET_ID_FILE, path);
+	(void) snprintf(
+		options, sizeof(options),
+		"{\"address\":\"http://127.0.0.1:%s\",\"prefix\":\"rotor/\",\"auth\":\"approle\"}",
+		peer_value(&real, "port"));
+	test.store_options = first.store_options = options;
+	first.version = test.former;
+	first.former = (TestValue){0};
+	assert_labels(&first, "", "", "");
+	assert_run(&first, false, OUTCOME_OK);
+	assert_labels(&first, uuid('1'), "", "");
+	assert_run(&first, true, OUTCOME_OK);
+	assert_run(&test, false, OUTCOME_OK);
+	assert_labels(&test, uuid('2'), uuid('1'), "");
+	test.former.id = uuid('9');
+	assert_run(&test, true, OUTCOME_SUPERSEDED);
+	test.former.id = uuid('1');
+	outcome = run(&test, true);
+	assert_outcome(&outcome, OUTCOME_OK);
+	assert_string_equal(outcome.message, ""); /* all was tidied */
+	assert_run(&test, true, OUTCOME_OK);
+	assert_labels(&test, "", uuid('2'), uuid('1'));
+
+	job = job_of(&test);
+	outcome = store_vault.read(job, &username, &password, far_away());
+	assert_outcome(&outcome, OUTCOME_OK);
+	assert_string_equal(password.data, NEW);
+	outcome = store_vault.check(job, far_away());
+	assert_outcome(&outcome, OUTCOME_OK);
+	secret_buf_wipe(&password);
+	job_free(job);
+	peer_stop(&real);
+}
+
 /* ------------------------------------------------------------------------------------------------ */
 
 static int
@@ -962,6 +1019,7 @@ main(void)
 		T(a_renewal_that_is_refused_is_followed_by_a_login),
 		T(a_hostile_login_gives_no_token),
 		T(threads_that_come_at_once_share_one_login),
+		T(a_real_server_does_the_same_as_its_imitation),
 #undef T
 	};
 
