@@ -82,8 +82,8 @@ put_words(Line *line, const char *words, size_t most, bool json)
 			at++;
 			continue;
 		}
-		/* A character is written whole or not at all. */
-		if (line->size - line->used < 4)
+		/* A character is written whole or not at all, and leaves room for a quote behind it. */
+		if (line->size - line->used < 6)
 			return;
 		if (json && (*at == '"' || *at == '\\'))
 			put(line, "\\", 1);
