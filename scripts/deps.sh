@@ -66,6 +66,7 @@ wanted_packages() {
                 ;;
             model) echo gcc spin ;;
             package)
+                wanted_packages worker
                 echo debhelper lintian postgresql-server-dev-all
                 ;;
             coverage) echo lcov ;;

@@ -71,6 +71,33 @@ offers_its_page() {
         grep -F "/usr/share/postgresql/$2/man/man7/rotor.7.gz" "$scripts/prerm"
 }
 
+# The worker's: nothing of the server, and nothing that runs before it is set up.
+worker_files() {
+    local file doc=/usr/share/doc/rotor-worker
+
+    printf '%s\n' /usr/bin/rotor /lib/systemd/system/rotor-worker.service /usr/share/man/man1/rotor.1.gz \
+        "$doc/README.md" "$doc/changelog" "$doc/changelog.Debian" "$doc/copyright"
+    for file in docs/*.md docs/model/*; do
+        echo "$doc/$file"
+    done
+}
+
+worker_holds_what_it_should() {
+    diff <(worker_files | sort) <(contained_files "$1" | sort)
+}
+
+worker_runs() {
+    local version
+    version=$(sed -n "s/^default_version = '\(.*\)'/\1/p" rotor.control)
+    dpkg-deb --extract "$1" "$workspace/worker" && [[ $("$workspace/worker/usr/bin/rotor" --version) == "rotor $version" ]]
+}
+
+worker_is_not_enabled() {
+    dpkg-deb --control "$1" "$workspace/worker-scripts" && grep -F 'adduser ' "$workspace/worker-scripts/postinst" &&
+        grep -F "was-enabled 'rotor-worker.service'" "$workspace/worker-scripts/postinst" &&
+        ! dpkg-deb --fsys-tarfile "$1" | tar -tf - | grep -F '.wants/'
+}
+
 # The server's files with the package's: the only rotor that this server can find is the package's.
 unpack() {
     local package=$1 version=$2 root=$3
@@ -135,6 +162,11 @@ for package in "$workspace"/deb/postgresql-*-rotor_*.deb; do
     holds "and so they do where $name is preloaded" rotates_preloaded "$workspace/data-$version" || true
     cluster_stop "$workspace/data-$version"
 done
+
+package=$(echo "$workspace"/deb/rotor-worker_*.deb)
+holds "rotor-worker holds the program, its unit and its pages" worker_holds_what_it_should "$package" || true
+holds "its program runs" worker_runs "$package" || true
+holds "its service is there for whoever enables it" worker_is_not_enabled "$package" || true
 
 ((failed == 0)) || workspace_keep
 exit "$failed"
