@@ -3,24 +3,28 @@
 #
 #   gcc         -fanalyzer, once as the code is built (-O2) and once with nothing folded or inlined (-O0)
 #   cppcheck    .cppcheck-suppressions has what is off, and why
-#   clang-tidy  .clang-tidy has the checks, and why some are off
+#   clang-tidy  .clang-tidy has the checks, and why some are off; a folder may have one of its own that adds to it
 #
 # Without a tool all three run, without a FILE all files. Each finding is a failure. What is silenced at one place names
-# the check and the reason there. The server's headers are read, and only what is in our files is told. What was found
+# the check and the reason there. Headers of others are read, and only what is in our files is told. What was found
 # sound is not analysed again until it changes, with all that it includes: build/analysis remembers it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly folders=(bench common src test)
+readonly folders=(bench common src test worker)
 clang_tidy=${CLANG_TIDY:-clang-tidy-14}
 pg_config=${PG_CONFIG:-pg_config}
 server_headers=$("$pg_config" --includedir-server)
 client_headers=$("$pg_config" --includedir)
+# Those of the worker's libraries that are not where the compiler looks anyhow.
+read -r -a packages < <(sed -n 's/^WORKER_PACKAGES = //p' worker/sources.mk)
+read -r -a libraries < <("${PKG_CONFIG:-pkg-config}" --cflags-only-I "${packages[@]}")
 # As the Makefile defines it.
 version="-DROTOR_VERSION=\"$(sed -n "s/^default_version = '\(.*\)'/\1/p" rotor.control)\""
 
 # What gcc and clang are told of any of our files.
-words=(-std=gnu11 -D_GNU_SOURCE "$version" -iquote common -iquote src -isystem "$server_headers" -isystem "$client_headers"
+words=(-std=gnu11 -D_GNU_SOURCE "$version" -iquote common -iquote src -iquote worker -iquote test/unit -iquote test/fuzz
+    -isystem "$server_headers" -isystem "$client_headers" "${libraries[@]/#-I/-isystem}"
     -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Wvla -Wimplicit-fallthrough
     -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers)
 
@@ -39,7 +43,7 @@ unless_known() {
 
     known=$memory/$({
         printf '%s\n' "$@"
-        cat "$0" .clang-tidy
+        cat "$0" .clang-tidy "$(checks_of "${@: -1}")"
         "$clang_tidy" --version
         gcc --version
         gcc "${words[@]}" -E -CC "${@: -1}"
@@ -51,10 +55,12 @@ unless_known() {
 
 # gcc_analyze LEVEL FILE: the analyzer gives up where there are too many paths, and says so only if asked. It has room for
 # so many here that it need not. That it does not follow loops for ever is told by the same warning, and is no finding.
+# Once calls are inlined, it takes a struct that an inner one returned for one that nobody has set: only -O0 asks for that.
 gcc_analyze() {
     local said command=(gcc "${words[@]}" "$1" -Wno-clobbered -fanalyzer --param=analyzer-bb-explosion-factor=500
         -Werror -c "$2" -o /dev/null)
 
+    [[ $1 == -O0 ]] || command+=(-Wno-analyzer-use-of-uninitialized-value)
     if ! said=$("${command[@]}" -Wanalyzer-too-complex -Wno-error=analyzer-too-complex 2>&1); then
         "${command[@]}" || true # again, without what is no finding
         complain "gcc $1 -fanalyzer: $2"
@@ -63,9 +69,15 @@ gcc_analyze() {
     fi
 }
 
+# The file that says what clang-tidy looks for in a file.
+checks_of() {
+    local own=${1%/*}/.clang-tidy
+    [[ -f $own ]] && echo "$own" || echo .clang-tidy
+}
+
 tidy() {
     local said
-    said=$("$clang_tidy" --quiet --config-file=.clang-tidy "$1" -- "${words[@]}" 2>&1) || {
+    said=$("$clang_tidy" --quiet --config-file="$(checks_of "$1")" "$1" -- "${words[@]}" 2>&1) || {
         printf '%s\n' "$said"
         complain "$clang_tidy: $1"
     }
@@ -77,7 +89,7 @@ run_cppcheck() {
     cppcheck --quiet -j "$(nproc)" --cppcheck-build-dir="$memory/cppcheck" --std=c11 --inconclusive --inline-suppr \
         --enable=warning,style,performance,portability,information --library=posix,gnu,openssl \
         --suppressions-list=.cppcheck-suppressions --include="$work/predefined.h" -D'__builtin_constant_p(x)=1' \
-        "$version" -Icommon -Isrc -I"$server_headers" -I"$client_headers" \
+        "$version" -Icommon -Isrc -Iworker -Itest/unit -Itest/fuzz -I"$server_headers" -I"$client_headers" "${libraries[@]}" \
         --template='{file}:{line}: {severity}: {message} [{id}]' --error-exitcode=1 "$@"
 }
 
@@ -128,12 +140,14 @@ END
 
 # Each check that is off has its reason, and so has each place where one is silenced.
 check_reasons() {
-    local name failed=0
+    local name config failed=0
 
-    while IFS= read -r name; do
-        grep -qE "^# $name: ." .clang-tidy ||
-            complain ".clang-tidy: $name is off, and no line that begins with its name says why" || failed=1
-    done < <(sed -nE 's/^ +-([a-z].*[^,]),?$/\1/p' .clang-tidy)
+    for config in .clang-tidy test/worker/.clang-tidy; do
+        while IFS= read -r name; do
+            grep -qE "^# $name: ." "$config" ||
+                complain "$config: $name is off, and no line that begins with its name says why" || failed=1
+        done < <(sed -nE 's/^ +-([a-z].*[^,]),?$/\1/p' "$config")
+    done
     if grep -nE 'NOLINT|cppcheck-suppress' "$@" |
         grep -vE 'NOLINT(NEXTLINE)?\([a-zA-Z0-9.,-]+\): .|cppcheck-suppress [a-zA-Z]+ ; .'; then
         complain "what is silenced has to name the check and the reason" || failed=1

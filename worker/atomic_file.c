@@ -229,7 +229,7 @@ check_file(const AtomicFile *file, const struct stat *st, const FileAccess *acce
 	if (st->st_size > ATOMIC_FILE_MAX)
 	{
 		*code = "EFBIG";
-		(void) error_set(err, ROTOR_ERROR_SPACE, "file \"%s\" is longer than %d bytes", file->name,
+		(void) error_set(err, ROTOR_ERROR_SPACE, "file \"%s\" is longer than %ld bytes", file->name,
 						 ATOMIC_FILE_MAX);
 		return FILE_REFUSED;
 	}

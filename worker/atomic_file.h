@@ -23,7 +23,7 @@
 #include "deadline.h"
 #include "error.h"
 
-#define ATOMIC_FILE_MAX (1024 * 1024) /* bytes of content */
+#define ATOMIC_FILE_MAX (1024L * 1024) /* bytes of content */
 
 typedef enum FileResult
 {

@@ -24,7 +24,7 @@
 #define REAP_MS		   1000 /* a killed process is gone by then, unless the kernel itself hangs */
 #define LOOK_MS \
 	10 /* how often is asked whether it ended, where the kernel cannot tell by a pidfd */
-#define DRAIN_MAX (1024 * 1024) /* bytes read after the end */
+#define DRAIN_MAX ((size_t) 1024 * 1024) /* bytes read after the end */
 
 /* The two ends of a pipe; -1: closed. */
 typedef struct Pipe
@@ -170,7 +170,8 @@ static pid_t
 start(const Child *child, Pipes *pipes)
 {
 	pid_t parent = getpid();
-	sigset_t all, former;
+	sigset_t all;
+	sigset_t former;
 	pid_t pid;
 
 	/* No handler of ours runs in the child. */
@@ -322,7 +323,8 @@ static void
 finish(Child *child, Pipes *pipes, const Watched *watched, siginfo_t *info)
 {
 	Deadline until = deadline_in(REAP_MS);
-	size_t drained = 0, got;
+	size_t drained = 0;
+	size_t got;
 
 	(void) kill(-watched->pid, SIGKILL);
 	/* Its own group may not be there yet. */

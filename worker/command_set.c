@@ -56,7 +56,8 @@ read_all(SecretBuf *value, RotorError *err)
 static bool
 read_value(SecretBuf *value, RotorError *err)
 {
-	struct termios before, silent;
+	struct termios before;
+	struct termios silent;
 	bool is_terminal = tcgetattr(STDIN_FILENO, &before) == 0;
 	bool done;
 

@@ -342,7 +342,8 @@ control_report(ControlDb *db, const Job *job, const Outcome *outcome, double dur
 			   Job **next, PgError *err)
 {
 	bool good = outcome->class == OUTCOME_OK || outcome->class == OUTCOME_PROVED;
-	char duration[32], retry[32];
+	char duration[32];
+	char retry[32];
 	const char *values[] = {job->rotation,
 							job->lease,
 							outcome_name(outcome->class),

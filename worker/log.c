@@ -138,7 +138,7 @@ put_event(Line *line, LogFormat format, const LogEvent *event)
 	put_field(line, format, "code", event->code, FIELD_MAX);
 	put_field(line, format, "target", event->target, FIELD_MAX);
 	put_field(line, format, "store", event->store, FIELD_MAX);
-	put_field(line, format, "detail", event->detail, 2 * MESSAGE_MAX);
+	put_field(line, format, "detail", event->detail, (size_t) 2 * MESSAGE_MAX);
 }
 
 size_t

@@ -55,7 +55,7 @@ extern void log_event(LogLevel level, const LogEvent *event, const char *format,
 	__attribute__((format(printf, 3, 4)));
 
 /* The line itself, for tests: its length; the time is in ms since 1970, UTC. */
-extern size_t log_format_line(char line[LOG_LINE_SIZE], LogFormat format, int64_t time_ms,
+extern size_t log_format_line(char data[LOG_LINE_SIZE], LogFormat format, int64_t time_ms,
 							  LogLevel level, const LogEvent *event, const char *message);
 
 #endif

@@ -61,7 +61,8 @@ static bool
 start_parts(Loop *loop, RotorError *err)
 {
 	char name[WORKER_NAME_SIZE];
-	char stores[REGISTRY_TYPES_SIZE], targets[REGISTRY_TYPES_SIZE];
+	char stores[REGISTRY_TYPES_SIZE];
+	char targets[REGISTRY_TYPES_SIZE];
 
 	registry_store_types(stores, sizeof(stores));
 	registry_target_types(targets, sizeof(targets));

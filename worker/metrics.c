@@ -220,6 +220,8 @@ static Series *
 family_extend(Family *family, MetricKind kind, const Key *key)
 {
 	Series *series;
+	char *labels;
+	uint64_t *buckets = NULL;
 
 	if (family->count == family->allocated)
 	{
@@ -233,16 +235,18 @@ family_extend(Family *family, MetricKind kind, const Key *key)
 	}
 	series = &family->series[family->count];
 	memset(series, 0, sizeof(*series));
-	series->labels = malloc(key->len);
+	labels = malloc(key->len);
 	if (kind == KIND_HISTOGRAM)
-		series->buckets = calloc(BOUND_COUNT, sizeof(*series->buckets));
-	if (series->labels == NULL || (kind == KIND_HISTOGRAM && series->buckets == NULL))
+		buckets = calloc(BOUND_COUNT, sizeof(*buckets));
+	if (labels == NULL || (kind == KIND_HISTOGRAM && buckets == NULL))
 	{
-		free(series->labels);
-		free(series->buckets);
+		free(labels);
+		free(buckets);
 		return NULL;
 	}
-	memcpy(series->labels, key->text, key->len);
+	memcpy(labels, key->text, key->len);
+	series->labels = labels;
+	series->buckets = buckets;
 	series->labels_len = key->len;
 	series->hash = key->hash;
 	family->count++;
@@ -268,7 +272,7 @@ series_of(Metric metric, MetricLabels labels)
 		key_make(&key, metric, labels, true);
 		series = family_find(family, &key);
 	}
-	if (series == NULL && family->count < 2 * METRIC_MAX_SERIES)
+	if (series == NULL && family->count < (size_t) 2 * METRIC_MAX_SERIES)
 		series = family_extend(family, infos[metric].kind, &key);
 	return series;
 }
@@ -555,7 +559,7 @@ print_process(FILE *out)
 	}
 	print_single(out, "process_start_time_seconds", "gauge",
 				 "When the process was started, in seconds since 1970.",
-				 (double) started.tv_sec + (double) (started.tv_nsec / 1000000) / 1e3);
+				 (double) started.tv_sec + (double) started.tv_nsec / 1e9);
 }
 
 char *

@@ -155,12 +155,12 @@ set_tls(MYSQL *handle, const MyServer *server, bool *is_wanted)
 											   : "verify-full";
 	bool verify = strcmp(mode, "verify-full") == 0;
 	my_bool enforce;
-	my_bool verified = verify;
+	my_bool verified = verify ? 1 : 0;
 
 	*is_wanted = verify || strcmp(mode, "require") == 0;
 	if (!*is_wanted && strcmp(mode, "disable") != 0)
 		return false;
-	enforce = *is_wanted;
+	enforce = *is_wanted ? 1 : 0;
 	(void) mysql_options(handle, MYSQL_OPT_SSL_ENFORCE, &enforce);
 	(void) mysql_options(handle, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &verified);
 	if (*is_wanted)

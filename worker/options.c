@@ -66,14 +66,16 @@ take(Reading *reading, OptionId id, const char *text, const char *source, RotorE
 {
 	Entry *entry = &reading->entries[id];
 	int64_t number;
+	char *copy;
 
 	if (!option_value_check(&option_table[id], text, source, &number, err))
 		return false;
 	if (entry->text != NULL)
 		return true;
-	entry->text = strdup(text);
-	if (entry->text == NULL)
+	copy = strdup(text);
+	if (copy == NULL)
 		return error_set(err, ROTOR_ERROR_SPACE, "out of memory");
+	entry->text = copy;
 	entry->number = number;
 	(void) snprintf(entry->source, sizeof(entry->source), "%s", source);
 	return true;
@@ -128,6 +130,7 @@ read_flags(Reading *reading, int argc, char **argv, int *rest, RotorError *err)
 	}
 	optind = 0;
 	opterr = 0;
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread, and when none reads flags. */
 	while ((found = getopt_long(argc, argv, ":", flags, NULL)) != -1)
 	{
 		if (found == ':')

@@ -117,7 +117,7 @@ options_file_read(const char *path, bool must_exist, OptionsFileEntry entry, voi
 		if (reason == ENOENT && !must_exist)
 			return true;
 		return error_set(err, ROTOR_ERROR_NOT_FOUND, "could not open %s: %s", path,
-						 strerror(reason));
+						 strerrordesc_np(reason));
 	}
 	state = calloc(1, sizeof(*state));
 	if (state == NULL)

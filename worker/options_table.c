@@ -63,13 +63,13 @@ static void
 print_duration(FILE *out, int64_t ms)
 {
 	if (ms != 0 && ms % 3600000 == 0)
-		fprintf(out, "%ldh", (long) (ms / 3600000));
+		(void) fprintf(out, "%ldh", (long) (ms / 3600000));
 	else if (ms != 0 && ms % 60000 == 0)
-		fprintf(out, "%ldmin", (long) (ms / 60000));
+		(void) fprintf(out, "%ldmin", (long) (ms / 60000));
 	else if (ms % 1000 == 0)
-		fprintf(out, "%lds", (long) (ms / 1000));
+		(void) fprintf(out, "%lds", (long) (ms / 1000));
 	else
-		fprintf(out, "%ldms", (long) ms);
+		(void) fprintf(out, "%ldms", (long) ms);
 }
 
 static void
@@ -80,31 +80,31 @@ print_allowed(FILE *out, const OptionSpec *spec)
 	switch (spec->kind)
 	{
 		case OPTION_TEXT:
-			fputs("text", out);
+			(void) fputs("text", out);
 			break;
 		case OPTION_FILE:
-			fputs("absolute path", out);
+			(void) fputs("absolute path", out);
 			break;
 		case OPTION_INTEGER:
-			fprintf(out, "%ld to %ld", (long) spec->least, (long) spec->most);
+			(void) fprintf(out, "%ld to %ld", (long) spec->least, (long) spec->most);
 			if (spec->unit != NULL)
-				fprintf(out, " %s", spec->unit);
+				(void) fprintf(out, " %s", spec->unit);
 			break;
 		case OPTION_DURATION:
 			print_duration(out, spec->least);
-			fputs(" to ", out);
+			(void) fputs(" to ", out);
 			print_duration(out, spec->most);
 			break;
 		case OPTION_BOOLEAN:
-			fputs("on, off", out);
+			(void) fputs("on, off", out);
 			break;
 		case OPTION_CHOICE:
 			for (; *choices != '\0'; choices++)
 			{
 				if (*choices == '|')
-					fputs(", ", out);
+					(void) fputs(", ", out);
 				else
-					fputc(*choices, out);
+					(void) fputc(*choices, out);
 			}
 			break;
 	}
@@ -116,29 +116,29 @@ print_defaults(FILE *out, const OptionSpec *spec)
 	const char *const *text = spec->defaults;
 
 	if (text[PROFILE_DEV] == NULL)
-		fputs("none", out);
+		(void) fputs("none", out);
 	else if (strcmp(text[PROFILE_DEV], text[PROFILE_PROD]) == 0 &&
 			 strcmp(text[PROFILE_DEV], text[PROFILE_STAGING]) == 0)
-		fputs(text[PROFILE_PROD], out);
+		(void) fputs(text[PROFILE_PROD], out);
 	else
-		fprintf(out, "%s (dev: %s, staging: %s)", text[PROFILE_PROD], text[PROFILE_DEV],
-				text[PROFILE_STAGING]);
+		(void) fprintf(out, "%s (dev: %s, staging: %s)", text[PROFILE_PROD], text[PROFILE_DEV],
+					   text[PROFILE_STAGING]);
 }
 
 static void
 print_flag(FILE *out, const OptionSpec *spec)
 {
-	fputs("--", out);
+	(void) fputs("--", out);
 	for (const char *c = spec->name; *c != '\0'; c++)
-		fputc(*c == '_' ? '-' : *c, out);
+		(void) fputc(*c == '_' ? '-' : *c, out);
 }
 
 static void
 print_variable(FILE *out, const OptionSpec *spec)
 {
-	fputs("ROTOR_", out);
+	(void) fputs("ROTOR_", out);
 	for (const char *c = spec->name; *c != '\0'; c++)
-		fputc(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c, out);
+		(void) fputc(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c, out);
 }
 
 /* The words of text, in lines of at most width columns that begin with an indent. */
@@ -153,7 +153,7 @@ print_wrapped(FILE *out, const char *text, int indent, int width)
 
 		if (column > 0 && column + 1 + length > width)
 		{
-			fputc('\n', out);
+			(void) fputc('\n', out);
 			column = 0;
 		}
 		if (column == 0)
@@ -163,7 +163,7 @@ print_wrapped(FILE *out, const char *text, int indent, int width)
 		text += length;
 		text += strspn(text, " ");
 	}
-	fputc('\n', out);
+	(void) fputc('\n', out);
 }
 
 void
@@ -173,17 +173,17 @@ options_print_help(FILE *out)
 	{
 		const OptionSpec *spec = &option_table[i];
 
-		fputs("  ", out);
+		(void) fputs("  ", out);
 		print_flag(out, spec);
-		fputs(spec->kind == OPTION_BOOLEAN ? "[=" : "=", out);
+		(void) fputs(spec->kind == OPTION_BOOLEAN ? "[=" : "=", out);
 		print_allowed(out, spec);
-		fputs(spec->kind == OPTION_BOOLEAN ? "]" : "", out);
+		(void) fputs(spec->kind == OPTION_BOOLEAN ? "]" : "", out);
 		if (spec->defaults[PROFILE_PROD] != NULL)
 		{
-			fputs("  default ", out);
+			(void) fputs("  default ", out);
 			print_defaults(out, spec);
 		}
-		fputc('\n', out);
+		(void) fputc('\n', out);
 		print_wrapped(out, spec->about, 10, 100);
 	}
 }
@@ -191,7 +191,7 @@ options_print_help(FILE *out)
 void
 options_print_markdown(FILE *out)
 {
-	fputs(
+	(void) fputs(
 		"# Settings of the worker\n"
 		"\n"
 		"A flag goes before the environment, that before the file, that before the profile's default. The file is\n"
@@ -206,15 +206,15 @@ options_print_markdown(FILE *out)
 	{
 		const OptionSpec *spec = &option_table[i];
 
-		fprintf(out, "\n## `%s`\n\n%s\n\n", spec->name, spec->about);
-		fputs("Flag `", out);
+		(void) fprintf(out, "\n## `%s`\n\n%s\n\n", spec->name, spec->about);
+		(void) fputs("Flag `", out);
 		print_flag(out, spec);
-		fputs("`, environment `", out);
+		(void) fputs("`, environment `", out);
 		print_variable(out, spec);
-		fputs("`. Allowed: ", out);
+		(void) fputs("`. Allowed: ", out);
 		print_allowed(out, spec);
-		fputs(". Default: ", out);
+		(void) fputs(". Default: ", out);
 		print_defaults(out, spec);
-		fputs(spec->reload ? ". SIGHUP.\n" : ".\n", out);
+		(void) fputs(spec->reload ? ". SIGHUP.\n" : ".\n", out);
 	}
 }

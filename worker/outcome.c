@@ -117,7 +117,8 @@ is_hex_of(const char *text, int digits, unsigned char byte)
 static void
 add_ends(Places *ends, const char *text, size_t len, size_t place, unsigned char byte)
 {
-	static const char escaped[] = "\"\\/\b\f\n\r\t'", letters[] = "\"\\/bfnrt'";
+	static const char escaped[] = "\"\\/\b\f\n\r\t'";
+	static const char letters[] = "\"\\/bfnrt'";
 	size_t left = len - place;
 	const char *here = text + place;
 	const char *letter;
@@ -145,7 +146,8 @@ static size_t
 occurrence(const char *text, size_t len, size_t start, const SecretBuf *value, size_t least)
 {
 	Places places[2];
-	Places *now = &places[0], *next = &places[1];
+	Places *now = &places[0];
+	Places *next = &places[1];
 
 	places_clear(now);
 	places_add(now, start);

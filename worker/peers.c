@@ -12,7 +12,7 @@
 #include "options.h"
 
 /* A guess at how long a job takes, for how soon one that finds its target busy should come back. */
-#define JOB_GUESS_MS 250
+#define JOB_GUESS_MS INT64_C(250)
 
 typedef struct Peer
 {
@@ -161,7 +161,7 @@ peers_admit(Peers *peers, const Job *job, int64_t now, int64_t *wait_ms, const c
 	if (peer->is_store && !bucket_take(&peer->bucket, option_number(OPT_STORE_RATE), now, &wait))
 	{
 		peer->turned_away++;
-		return turn_away(wait, 1000 * peer->turned_away / option_number(OPT_STORE_RATE),
+		return turn_away(wait, INT64_C(1000) * peer->turned_away / option_number(OPT_STORE_RATE),
 						 "the store has as many jobs a second as it may", wait_ms, reason);
 	}
 	breaker_begin(&peer->breaker);

@@ -15,7 +15,10 @@ copy_words(char *out, size_t size, const char *text, size_t len)
 
 	for (size_t i = 0; i < len && used + 1 < size; i++)
 	{
-		char c = (unsigned char) text[i] < ' ' ? ' ' : text[i];
+		char c = text[i];
+
+		if ((unsigned char) c < ' ')
+			c = ' ';
 
 		if (c != ' ' || (used > 0 && out[used - 1] != ' '))
 			out[used++] = c;

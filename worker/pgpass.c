@@ -100,7 +100,8 @@ bool
 pgpass_find(const char *text, size_t len, const PgpassKey *key, SecretBuf *password)
 {
 	const char *end = text + len;
-	const char *next, *from;
+	const char *next;
+	const char *from;
 
 	for (const char *line = text; line < end; line = next)
 	{
@@ -176,7 +177,8 @@ pgpass_put(const char *text, size_t len, const PgpassKey *key, const SecretBuf *
 		   size_t *out_len, RotorError *err)
 {
 	const char *end = text + len;
-	const char *next, *ignored;
+	const char *next;
+	const char *ignored;
 	size_t used = 0;
 	bool written = false;
 	char *out;

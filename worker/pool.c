@@ -58,7 +58,8 @@ ring_take(Ring *ring, int size, PoolResult *entry)
 static void
 run_one(Pool *pool, PoolResult *result)
 {
-	struct timespec begin, end;
+	struct timespec begin;
+	struct timespec end;
 
 	(void) clock_gettime(CLOCK_MONOTONIC, &begin);
 	result->outcome = pool->run(result->job, pool->context);
@@ -99,7 +100,8 @@ static bool
 start_threads(Pool *pool, RotorError *err)
 {
 	pthread_attr_t attributes;
-	sigset_t all, before;
+	sigset_t all;
+	sigset_t before;
 	int failure = 0;
 
 	(void) pthread_attr_init(&attributes);
@@ -115,7 +117,8 @@ start_threads(Pool *pool, RotorError *err)
 	(void) pthread_sigmask(SIG_SETMASK, &before, NULL);
 	(void) pthread_attr_destroy(&attributes);
 	if (failure != 0)
-		return error_set(err, ROTOR_ERROR_SPACE, "could not start a thread: %s", strerror(failure));
+		return error_set(err, ROTOR_ERROR_SPACE, "could not start a thread: %s",
+						 strerrordesc_np(failure));
 	return true;
 }
 
@@ -138,8 +141,7 @@ pool_start(int threads, PoolRun run, void *context, RotorError *err)
 	pool->done.entries = calloc((size_t) threads, sizeof(PoolResult));
 	pool->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (pool->waiting.entries == NULL || pool->done.entries == NULL || pool->fd < 0)
-		(void) error_set(err, ROTOR_ERROR_SPACE, "could not make the pool of threads: %s",
-						 strerror(errno));
+		(void) error_set(err, ROTOR_ERROR_SPACE, "could not make the pool of threads: %m");
 	else if (start_threads(pool, err))
 		return pool;
 	pool_stop(pool);

@@ -33,7 +33,7 @@ process_lock_memory(RotorError *err)
 {
 	if (mlockall(MCL_CURRENT | MCL_FUTURE) == 0)
 		return true;
-	(void) error_set(err, ROTOR_ERROR_ARGUMENT, "could not lock the memory: %s", strerror(errno));
+	(void) error_set(err, ROTOR_ERROR_ARGUMENT, "could not lock the memory: %m");
 	return error_hint(err, "Raise the limit of locked memory, LimitMEMLOCK= in a systemd unit.");
 }
 
@@ -50,8 +50,7 @@ process_signals(RotorError *err)
 	(void) sigprocmask(SIG_BLOCK, &signals, NULL);
 	fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
-		(void) error_set(err, ROTOR_ERROR_SPACE, "could not listen to signals: %s",
-						 strerror(errno));
+		(void) error_set(err, ROTOR_ERROR_SPACE, "could not listen to signals: %m");
 	return fd;
 }
 

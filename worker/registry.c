@@ -19,11 +19,7 @@ static const StoreClass *const stores[] = {
 };
 
 static const TargetClass *const targets[] = {
-	&target_command,
-	&target_http,
-	&target_mysql,
-	&target_postgres,
-	NULL,
+	&target_command, &target_http, &target_mysql, &target_postgres, NULL,
 };
 
 const StoreClass *

@@ -13,7 +13,8 @@
 #include <strings.h>
 #include <time.h>
 
-#define RESOLVER_STACK (256 * 1024) /* bytes; what the name services of glibc get by with */
+#define RESOLVER_STACK \
+	((size_t) 256 * 1024) /* bytes; what the name services of glibc get by with */
 
 /* One question; whoever of the two sides leaves last frees it. */
 typedef struct Question

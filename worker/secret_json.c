@@ -41,7 +41,8 @@ is_of_number(char c)
 static size_t
 mark_numbers(const char *text, size_t len, char *out, bool *has_nul)
 {
-	const char *at = text, *end = text + len;
+	const char *at = text;
+	const char *end = text + len;
 	size_t used = 0;
 
 	while (at < end)
@@ -88,7 +89,7 @@ is_number(const char *text)
 
 /* Turns the marked strings below item into raw numbers; false: one is no number. */
 static bool
-unmark_numbers(cJSON *item)
+unmark_numbers(cJSON *item) /* NOLINT(misc-no-recursion): cJSON limits the depth. */
 {
 	for (; item != NULL; item = item->next)
 	{

@@ -228,7 +228,8 @@ static Outcome
 run_undo(Run *run)
 {
 	const Job *job = run->job;
-	Outcome outcome, login;
+	Outcome outcome;
+	Outcome login;
 
 	if (!exists(&job->former))
 		return outcome_make(OUTCOME_PERMANENT, NULL, "there is no former value to give back");

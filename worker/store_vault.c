@@ -187,7 +187,8 @@ clean_up(const VaultSecret *vault, const Job *job, const char *previous)
 	char path[VAULT_PATH_SIZE + 512];
 	char body[256];
 	HttpAnswer answer;
-	Outcome ignored, outcome = ok();
+	Outcome ignored;
+	Outcome outcome = ok();
 
 	if (!vault_kv_call(vault, &call, "metadata", vault->pending_key, path, sizeof(path), &answer,
 					   &ignored) ||
@@ -225,7 +226,8 @@ static Outcome
 store_vault_promote(const Job *job, Deadline deadline)
 {
 	VaultSecret vault;
-	VaultEntry current = {0}, pending = {0};
+	VaultEntry current = {0};
+	VaultEntry pending = {0};
 	char previous[UUID_SIZE] = "";
 	Outcome outcome = vault_kv_open(job, &vault, deadline);
 
@@ -264,7 +266,8 @@ static Outcome
 store_vault_look(const Job *job, StoreLabels *labels, Deadline deadline)
 {
 	VaultSecret vault;
-	VaultEntry current = {0}, pending = {0};
+	VaultEntry current = {0};
+	VaultEntry pending = {0};
 	Outcome outcome = vault_kv_open(job, &vault, deadline);
 	const char *previous;
 
@@ -345,7 +348,8 @@ check_capabilities(const VaultSecret *vault)
 {
 	static const char *const on_data[] = {"create", "read", "update", NULL};
 	static const char *const on_metadata[] = {"delete", "patch", NULL};
-	char data[VAULT_PATH_SIZE + 512], metadata[VAULT_PATH_SIZE + 512];
+	char data[VAULT_PATH_SIZE + 512];
+	char metadata[VAULT_PATH_SIZE + 512];
 	const char *paths[] = {data, metadata};
 	cJSON *body = cJSON_CreateObject();
 	VaultCall call = {.method = "POST", .path = "sys/capabilities-self"};

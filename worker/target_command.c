@@ -110,8 +110,9 @@ static char *
 make_input(const Job *job, const char *action, const JobValue *value, const JobValue *by)
 {
 	cJSON *tree = cJSON_CreateObject();
-	cJSON *credential = by != NULL && by->username != NULL ? cJSON_AddObjectToObject(tree, "by")
-														   : cJSON_AddNullToObject(tree, "by");
+	bool is_by = by != NULL && by->username != NULL;
+	cJSON *credential =
+		is_by ? cJSON_AddObjectToObject(tree, "by") : cJSON_AddNullToObject(tree, "by");
 	cJSON *options =
 		cJSON_IsObject(job->account) ? cJSON_Duplicate(job->account, true) : cJSON_CreateObject();
 	char *text = NULL;
@@ -121,8 +122,7 @@ make_input(const Job *job, const char *action, const JobValue *value, const JobV
 	else if (options != NULL && cJSON_AddStringToObject(tree, "action", action) != NULL &&
 			 cJSON_AddStringToObject(tree, "secret", job->secret) != NULL &&
 			 cJSON_AddStringToObject(tree, "version", value->id) != NULL &&
-			 add_value(tree, value) && credential != NULL &&
-			 (cJSON_IsNull(credential) || add_value(credential, by)))
+			 add_value(tree, value) && credential != NULL && (!is_by || add_value(credential, by)))
 		text = cJSON_PrintUnformatted(tree);
 	cJSON_Delete(tree);
 	return text;

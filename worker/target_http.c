@@ -31,7 +31,7 @@
 #include "http_client.h"
 #include "options.h"
 
-#define MAX_BODY		(64 * 1024) /* bytes of a body with its values */
+#define MAX_BODY		((size_t) 64 * 1024) /* bytes of a body with its values */
 #define MAX_OWN_HEADERS (HTTP_MAX_HEADERS - 3)
 #define HEADER_SIZE		1024
 
@@ -98,7 +98,8 @@ is_header_name(const char *text)
 static Escape
 escape_of(const char *type)
 {
-	static const char json[] = "application/json", form[] = "application/x-www-form-urlencoded";
+	static const char json[] = "application/json";
+	static const char form[] = "application/x-www-form-urlencoded";
 	size_t len = strcspn(type, "; \t");
 
 	if (len == strlen(json) && strncasecmp(type, json, len) == 0)
@@ -415,7 +416,8 @@ static Outcome
 prepare(const Job *job, Exchange *exchange)
 {
 	static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
-	const char *method, *url;
+	const char *method;
+	const char *url;
 	bool known = false;
 	Outcome outcome;
 

@@ -133,7 +133,9 @@ static Outcome
 take_entry(const VaultSecret *vault, const VaultCall *call, const HttpAnswer *answer,
 		   VaultEntry *entry)
 {
-	const cJSON *outer, *metadata, *data;
+	const cJSON *outer;
+	const cJSON *metadata;
+	const cJSON *data;
 	RotorError err;
 
 	if (answer->status != 200 && answer->status != 404)

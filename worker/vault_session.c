@@ -89,7 +89,9 @@ static Outcome
 send_call(const VaultServer *server, const VaultCall *call, const SecretBuf *token,
 		  HttpAnswer *answer)
 {
-	char url[URL_SIZE], type[128], name_space[512];
+	char url[URL_SIZE];
+	char type[128];
+	char name_space[512];
 	char token_line[SECRET_BUF_CAPACITY + 32];
 	size_t len = strlen(server->address);
 	HttpRequest request = {.method = call->method, .url = url, .body = call->body};
@@ -202,7 +204,8 @@ read_secret(const char *setting, const char *path, SecretBuf *out)
 {
 	int fd = path[0] != '\0' ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
 	char data[SECRET_BUF_CAPACITY];
-	ssize_t got = 0, len = 0;
+	ssize_t got = 0;
+	ssize_t len = 0;
 	RotorError err;
 
 	if (path[0] == '\0')
@@ -292,7 +295,7 @@ use_token(const VaultServer *server, Grant *grant, Deadline deadline)
 	const VaultCall call = {
 		.method = "GET", .path = "auth/token/lookup-self", .deadline = deadline};
 	const char *path = option_text(OPT_VAULT_TOKEN_FILE);
-	const char *token = getenv("VAULT_TOKEN");
+	const char *token = getenv("VAULT_TOKEN"); /* NOLINT(concurrency-mt-unsafe): nobody sets one. */
 	HttpAnswer answer = {0};
 	RotorError err;
 	Outcome outcome;

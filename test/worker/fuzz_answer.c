@@ -38,8 +38,7 @@ must_fit(const Outcome *outcome, const HttpAnswer *answer, bool writes, const cJ
 		MUST(outcome->class == (writes ? OUTCOME_UNKNOWN : OUTCOME_TRANSIENT));
 	if (!writes)
 		MUST(outcome->class != OUTCOME_UNKNOWN);
-	if (answer->status >= 500)
-		MUST(outcome->class != OUTCOME_PERMANENT);
+	MUST(answer->status < 500 || outcome->class != OUTCOME_PERMANENT);
 	if (answer->status == 500 && writes)
 		MUST(outcome->class == OUTCOME_UNKNOWN || aws_is_throttling(outcome->code));
 	if (answer->status == 429 || answer->status == 503)

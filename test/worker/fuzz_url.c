@@ -18,9 +18,7 @@ is_dotted_loopback(const char *host)
 	int d;
 	int end = 0;
 
-	return sscanf(host, "%3d.%3d.%3d.%3d%n", &a, &b, &c, &d, &end) ==
-			   4 && /* NOLINT(cert-err34-c) */
-		   host[end] == '\0' &&
+	return sscanf(host, "%3d.%3d.%3d.%3d%n", &a, &b, &c, &d, &end) == 4 && host[end] == '\0' &&
 		   a == 127;
 }
 

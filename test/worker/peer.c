@@ -44,9 +44,10 @@ read_lines(Peer *peer, int fd)
 
 	while (peer->len + 1 < sizeof(peer->text) && read(fd, &c, 1) == 1)
 	{
-		peer->text[peer->len++] = c == '\n' ? '\0' : c;
+		peer->text[peer->len++] = c;
 		if (c != '\n')
 			continue;
+		peer->text[peer->len - 1] = '\0';
 		if (strcmp(peer->text + line, "ready") == 0)
 			return true;
 		line = peer->len;
@@ -125,7 +126,10 @@ read_whole_file(const char *path)
 	size_t size = 0;
 
 	if (file == NULL)
+	{
 		fail_msg("cannot read %s: %s", path, strerror(errno));
+		return NULL;
+	}
 	if (getdelim(&text, &size, '\0', file) < 0)
 		fail_msg("%s is empty", path);
 	(void) fclose(file);
@@ -240,7 +244,10 @@ answer_for(Relay *relay, int server, const char *data, size_t len)
 			used += (size_t) got;
 	}
 	for (size_t i = 0; i < used; i++)
-		bytes[i] = bytes[i] >= ' ' && bytes[i] <= '~' ? bytes[i] : ' ';
+	{
+		if (bytes[i] < ' ' || bytes[i] > '~')
+			bytes[i] = ' ';
+	}
 	bytes[used] = '\0';
 	(void) pthread_mutex_lock(&relay->lock);
 	memcpy(relay->answer, bytes, used + 1);

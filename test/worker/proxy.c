@@ -339,6 +339,7 @@ static void
 accept_connection(Source *source, uint32_t events __attribute__((unused)))
 {
 	const int yes = 1;
+	/* cppcheck-suppress nullPointer ; nobody wants the address */
 	int fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	Connection *connection;
 
@@ -363,11 +364,10 @@ accept_connection(Source *source, uint32_t events __attribute__((unused)))
 	}
 	connection->next = proxy.connections;
 	proxy.connections = connection;
-	if (proxy.mode == RESET)
-		end_connection(connection, true);
-	else if (connect(connection->ends[UP].source.fd, (struct sockaddr *) &proxy.target,
-					 sizeof(proxy.target)) != 0 &&
-			 errno != EINPROGRESS)
+	if (proxy.mode == RESET ||
+		(connect(connection->ends[UP].source.fd, (struct sockaddr *) &proxy.target,
+				 sizeof(proxy.target)) != 0 &&
+		 errno != EINPROGRESS))
 		end_connection(connection, true);
 }
 

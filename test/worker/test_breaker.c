@@ -158,7 +158,8 @@ TEST(a_bucket_holds_its_rate_over_time)
 
 TEST(backoff_doubles_up_to_its_cap_with_full_jitter)
 {
-	int64_t least = INT64_MAX, most = 0;
+	int64_t least = INT64_MAX;
+	int64_t most = 0;
 
 	use_seeded_source(1);
 	for (int i = 0; i < 1000; i++)
@@ -227,7 +228,8 @@ TEST(a_step_is_at_its_store_or_at_its_target)
 TEST(a_target_has_no_more_jobs_than_its_limit_whatever_others_have)
 {
 	Peers *peers = peers_new();
-	Job job = job_at(STEP_SET, "a", "s"), other = job_at(STEP_SET, "b", "s");
+	Job job = job_at(STEP_SET, "a", "s");
+	Job other = job_at(STEP_SET, "b", "s");
 
 	/* The default of per_target_limit is 4. */
 	for (int i = 0; i < 4; i++)
@@ -245,7 +247,8 @@ TEST(a_target_has_no_more_jobs_than_its_limit_whatever_others_have)
 TEST(a_store_has_a_rate_and_no_limit)
 {
 	Peers *peers = peers_new();
-	Job job = job_at(STEP_PUBLISH, "a", "s"), other = job_at(STEP_FINISH, "a", "s2");
+	Job job = job_at(STEP_PUBLISH, "a", "s");
+	Job other = job_at(STEP_FINISH, "a", "s2");
 
 	/* The default of store_rate is 20. */
 	for (int i = 0; i < 20; i++)
@@ -260,7 +263,8 @@ TEST(a_target_that_does_not_answer_is_left_alone_and_others_are_not)
 {
 	static const OutcomeClass failures[] = {OUTCOME_TRANSIENT, OUTCOME_UNKNOWN};
 	Peers *peers = peers_new();
-	Job job = job_at(STEP_SET, "a", "a"), store = job_at(STEP_PUBLISH, "a", "a");
+	Job job = job_at(STEP_SET, "a", "a");
+	Job store = job_at(STEP_PUBLISH, "a", "a");
 	Job other = job_at(STEP_TEST, "b", "a");
 
 	/* The default of breaker_failures is 5. */

@@ -192,7 +192,9 @@ TEST(many_jobs_through_few_threads_are_each_done_once)
 {
 	Pool *pool = start(THREADS);
 	bool seen[60] = {false};
-	int given = 0, taken = 0, number;
+	int given = 0;
+	int taken = 0;
+	int number;
 
 	let_pass(60);
 	while (taken < 60)
@@ -212,7 +214,8 @@ TEST(held_jobs_are_found_counted_and_freed)
 {
 	static HeldJobs jobs;
 	const char *leases[HELD_MAX];
-	Job *first = job_number_of(1), *second = job_number_of(2);
+	Job *first = job_number_of(1);
+	Job *second = job_number_of(2);
 	Held *held;
 
 	assert_int_equal(held_heartbeat_ms(&jobs, 20000), 20000);

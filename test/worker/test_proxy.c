@@ -60,6 +60,7 @@ echo_all(void *arg __attribute__((unused)))
 	{
 		pthread_t thread;
 
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr): the number is all that the thread is given. */
 		if (pthread_create(&thread, NULL, echo_connection, (void *) (intptr_t) fd) == 0)
 			(void) pthread_detach(thread);
 	}

@@ -151,7 +151,8 @@ assert_reads(const TestJob *test, const char *password)
 {
 	TestJob reading = *test;
 	Job *job = job_of((reading.step = "finish", &reading));
-	SecretBuf username = {0}, found = {0};
+	SecretBuf username = {0};
+	SecretBuf found = {0};
 	Outcome outcome = store_file.read(job, &username, &found, far_away());
 
 	assert_outcome(&outcome, OUTCOME_OK);
@@ -402,7 +403,7 @@ TEST(a_file_that_is_no_object_is_left_alone)
 		"{",
 		"[]",
 		"{} x",
-		"\"" OLD,
+		("\"" OLD),
 		"{\"db/app\":1}",
 		"{\"a\":\"\\u0000\"}",
 		"{\"a\":1234567890123456-}",
@@ -703,14 +704,16 @@ static void
 crash_everywhere(const char *format)
 {
 	int call = 0;
-	int old = 0, new = 0;
+	int old = 0;
+	int new = 0;
 	bool died = true;
 
 	for (; died; call++)
 	{
 		char name[32];
 		TestJob test;
-		SecretBuf username = {0}, password = {0};
+		SecretBuf username = {0};
+		SecretBuf password = {0};
 		Job *job;
 		Outcome outcome;
 
@@ -757,7 +760,8 @@ TEST(a_crash_at_any_call_leaves_the_old_line_or_the_new)
 static void
 fail_everywhere(const char *format, int number, OutcomeClass expected)
 {
-	int unknown = 0, certain = 0;
+	int unknown = 0;
+	int certain = 0;
 
 	for (int call = 0;; call++)
 	{
@@ -908,10 +912,12 @@ TEST(libpq_reads_what_is_written)
 		{
 			static const char before[] = "# c\n*:*:*:*:all\nh:1:d:u:other\n";
 			PgpassKey key = {"h", "1", "d", users[u]};
-			SecretBuf password = {0}, found = {0};
+			SecretBuf password = {0};
+			SecretBuf found = {0};
 			RotorError err;
 			size_t len;
-			char *text, *again;
+			char *text;
+			char *again;
 
 			assert_true(secret_buf_set(&password, passwords[p], strlen(passwords[p]), &err));
 			text = pgpass_put(before, strlen(before), &key, &password, &len, &err);
@@ -944,10 +950,10 @@ TEST(hostile_lines_are_no_lines)
 		SecretBuf found = {0};
 		/* Of exactly this length, so that the sanitizer sees a read beyond. */
 		size_t len = strlen(lines[i]);
-		char *copy = malloc(len + 1);
+		char *copy = malloc(len > 0 ? len : 1);
 
+		assert_non_null(copy);
 		memcpy(copy, lines[i], len);
-		copy = realloc(copy, len > 0 ? len : 1);
 		assert_false(pgpass_find(copy, len, &key, &found));
 		free(copy);
 	}

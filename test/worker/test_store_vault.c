@@ -59,7 +59,8 @@ static const char *
 kept(const char *path, const char *name)
 {
 	static char found[256];
-	char what[256], number[16];
+	char what[256];
+	char number[16];
 	const char *text;
 	cJSON *tree;
 
@@ -422,7 +423,8 @@ TEST(namespaces_and_strange_keys_are_kept_apart)
 {
 	TestJob test = rotation();
 	Job *job;
-	SecretBuf username = {0}, password = {0};
+	SecretBuf username = {0};
+	SecretBuf password = {0};
 	Outcome outcome;
 
 	test.key = "a b/\xc3\xa9?x=1#y%2f";

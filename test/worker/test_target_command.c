@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -262,7 +263,8 @@ TEST(a_program_gets_three_descriptors)
 TEST(a_program_gets_default_signals_and_no_privileges)
 {
 	const char *const argv[] = {"/bin/cat", "/proc/self/status", NULL};
-	unsigned long long blocked = 1, ignored = 1;
+	unsigned long long blocked = 1;
+	unsigned long long ignored = 1;
 	sigset_t usr1;
 	const char *status;
 
@@ -305,12 +307,13 @@ assert_dies(int pid)
 {
 	assert_true(pid > 1);
 	while (lives(pid))
-		(void) usleep(1000);
+		(void) poll(NULL, 0, 1);
 }
 
 TEST(a_program_that_does_not_end_is_ended_with_its_children)
 {
-	char command[512], *end;
+	char command[512];
+	char *end;
 	int64_t begun = clock_ms();
 	Outcome outcome;
 	const char *text;
@@ -371,6 +374,7 @@ TEST(no_descriptor_is_left)
 	{
 		DIR *fds = opendir("/proc/self/fd");
 
+		/* cppcheck-suppress readdirCalled ; the stream is this function's own */
 		for (count[i] = 0; readdir(fds) != NULL; count[i]++)
 			;
 		closedir(fds);
@@ -483,7 +487,8 @@ run_many(void *argument)
 	for (int i = 0; i < 25; i++)
 	{
 		const char *const argv[] = {"/bin/cat", NULL};
-		char input[64], output[64];
+		char input[64];
+		char output[64];
 		Child child = {.argv = argv,
 					   .input = input,
 					   .output = output,
@@ -495,13 +500,13 @@ run_many(void *argument)
 		if (child_run(&child) != CHILD_EXITED || strcmp(input, output) != 0)
 			failures++;
 	}
-	return (void *) failures;
+	return failures == 0 ? NULL : argument;
 }
 
 TEST(threads_run_programs_at_once)
 {
 	static char names[8];
-	pthread_t threads[COUNT_OF(names)];
+	pthread_t threads[COUNT_OF(names)] = {0};
 
 	for (size_t i = 0; i < COUNT_OF(threads); i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, run_many, &names[i]), 0);

@@ -188,7 +188,8 @@ TEST(statuses_have_their_classes)
 
 	for (size_t i = 0; i < COUNT_OF(cases); i++)
 	{
-		char spec[128], code[16];
+		char spec[128];
+		char code[16];
 		Outcome outcome;
 
 		(void) snprintf(spec, sizeof(spec),

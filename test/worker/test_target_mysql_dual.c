@@ -81,8 +81,8 @@ MYSQL_TEST(a_password_of_all_printable_characters_survives)
 	size_t used = strlen(every);
 	Job *job;
 
-	for (char c = ' '; c <= '~'; c++)
-		every[used++] = c;
+	for (int c = ' '; c <= '~'; c++)
+		every[used++] = (char) c;
 	every[used] = '\0';
 	(void) snprintf(json, sizeof(json), "%s", json_text(every));
 	job = job_of(&(Order){.user = "app", .password = json});

@@ -102,13 +102,13 @@ toxic_stats(Toxic *toxic)
 {
 	ToxicStats stats;
 	char line[256];
+	int count;
 
 	assert_true(fputs("stats\n", toxic->in) != EOF && fflush(toxic->in) == 0);
 	hear_line(toxic, line, sizeof(line));
-	assert_int_equal(sscanf(line, "ok %lu %lu %lu %lu", &stats.open, &stats.accepted,
-							&stats.up, /* NOLINT(cert-err34-c) */
-							&stats.down),
-					 4);
+	count =
+		sscanf(line, "ok %lu %lu %lu %lu", &stats.open, &stats.accepted, &stats.up, &stats.down);
+	assert_int_equal(count, 4);
 	return stats;
 }
 
