@@ -913,8 +913,10 @@ TEST(a_real_server_does_the_same_as_its_imitation)
 	Peer real;
 	TestJob test = rotation();
 	TestJob first = test;
-	char options[256], path[256];
-	SecretBuf username = {0}, password = {0};
+	char options[256];
+	char path[256];
+	SecretBuf username = {0};
+	SecretBuf password = {0};
 	Outcome outcome;
 	Job *job;
 
