@@ -74,6 +74,10 @@ sub run_page_block
 	is_locked_out($second, 'app', 'wrong', 'which asks for one');
 	is(sql($node, q{SELECT string_agg(DISTINCT status, ',') FROM rotor.rotations WHERE secret LIKE 'pg2\_%'}), 'success', 'all rotations have succeeded');
 
+	my ($check) = grep { $_->{first} =~ /^rotor check / } blocks_of('docs/worker.md');
+	like(run_page_block($node, $check, sub { $_[0] }, %environment)->{out}, qr/^ok +target pg2: PostgreSQL /m,
+		'rotor check has nothing to say against the target');
+
 	my $http = HTTP::Tiny->new(timeout => 60);
 	is($http->get("http://127.0.0.1:$metrics/readyz")->{status}, 200, 'the worker is ready');
 	is($http->get("http://127.0.0.1:$metrics/healthz")->{status}, 200, 'and alive');
@@ -96,6 +100,7 @@ my %not_run = (
 	'own_secret = rotor_worker' => 'likewise',
 	'{"action": "set", "secret": "mailer_key", "version": "…", "username": "api", "password": "…", "by": null, "options": {}}' =>
 	  'what the program reads; test_target_command.c has such',
+	'rotor check --control-user=postgres --metrics-listen=off' => 'run above, where the targets are',
 	'adduser --system --group --home /var/lib/rotor --no-create-home rotor' => 'needs root and systemd',
 	'[Service]' => 'needs systemd',
 	'rotor set --adopt pg2_admin --control-user=postgres' => 'the README has it too',
