@@ -11,6 +11,7 @@
 #include "control_password.h"
 #include "envelope.h"
 #include "options.h"
+#include "words.h"
 
 /* Statements end a little before we give up on the connection. */
 #define SETTINGS                                                       \
@@ -342,13 +343,15 @@ control_report(ControlDb *db, const Job *job, const Outcome *outcome, double dur
 			   Job **next, PgError *err)
 {
 	bool good = outcome->class == OUTCOME_OK || outcome->class == OUTCOME_PROVED;
+	char code[OUTCOME_CODE_SIZE], message[OUTCOME_MESSAGE_SIZE];
+	char duration[32], retry[32];
 	char duration[32];
 	char retry[32];
 	const char *values[] = {job->rotation,
 							job->lease,
 							outcome_name(outcome->class),
-							outcome->code[0] != '\0' ? outcome->code : NULL,
-							outcome->message[0] != '\0' ? outcome->message : NULL,
+							outcome->code[0] != '\0' ? code : NULL,
+							outcome->message[0] != '\0' ? message : NULL,
 							duration,
 							retry};
 	int64_t asked_at = clock_ms();
@@ -356,6 +359,9 @@ control_report(ControlDb *db, const Job *job, const Outcome *outcome, double dur
 	ControlResult result;
 
 	*next = NULL;
+	/* A peer's words in whatever encoding, or cut within a character, would be refused for ever. */
+	words_copy(code, sizeof(code), outcome->code, sizeof(outcome->code));
+	words_copy(message, sizeof(message), outcome->message, sizeof(outcome->message));
 	(void) snprintf(duration, sizeof(duration), "%.3f", duration_ms);
 	(void) snprintf(retry, sizeof(retry), "%lld", (long long) outcome->retry_after_ms);
 	if (good)

@@ -16,6 +16,7 @@
 
 #include "authorities.h"
 #include "resolve.h"
+#include "words.h"
 
 /* What may be asked of us: all that keep the password to themselves. No dialog, no clear text. */
 #define PLUGINS		   "mysql_native_password,caching_sha2_password,sha256_password,client_ed25519"
@@ -50,8 +51,9 @@ static void
 say(MyError *err, unsigned number, const char *words)
 {
 	err->number = number;
-	(void) snprintf(err->message, sizeof(err->message), "%s",
-					words[0] != '\0' ? words : "the connection failed");
+	words_copy(err->message, sizeof(err->message), words, strlen(words));
+	if (err->message[0] == '\0')
+		(void) snprintf(err->message, sizeof(err->message), "the connection failed");
 }
 
 static MyReach

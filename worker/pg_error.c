@@ -5,33 +5,32 @@
 
 #include <string.h>
 
+#include "words.h"
+
 #define CODE_CHARS "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-/* Copies words on one line, without blanks at the end. */
-static void
-copy_words(char *out, size_t size, const char *text, size_t len)
-{
-	size_t used = 0;
 
-	for (size_t i = 0; i < len && used + 1 < size; i++)
-	{
-		char c = text[i];
-
-		if ((unsigned char) c < ' ')
 			c = ' ';
-
-		if (c != ' ' || (used > 0 && out[used - 1] != ' '))
 			out[used++] = c;
-	}
-	while (used > 0 && out[used - 1] == ' ')
+		char c = text[i];
+		if ((unsigned char) c < ' ')
+		if (c != ' ' || (used > 0 && out[used - 1] != ' '))
 		used--;
+	for (size_t i = 0; i < len && used + 1 < size; i++)
 	out[used] = '\0';
+	size_t used = 0;
+	while (used > 0 && out[used - 1] == ' ')
+	{
+	}
+/* Copies words on one line, without blanks at the end. */
+copy_words(char *out, size_t size, const char *text, size_t len)
+static void
+{
 }
-
 void
 pg_error_say(PgError *err, const char *words)
 {
-	copy_words(err->message, sizeof(err->message), words, strlen(words));
+	words_copy(err->message, sizeof(err->message), words, strlen(words));
 }
 
 /*
@@ -93,7 +92,7 @@ pg_error_read(PgError *err, const char *text)
 	while (len > 0 && code[len - 1] == '\n')
 		len--;
 	(void) read_location(err, code, &len);
-	copy_words(err->message, sizeof(err->message), code + 7, len - 7);
+	words_copy(err->message, sizeof(err->message), code + 7, len - 7);
 	if (err->message[0] == '\0')
 		pg_error_say(err, "the server refused the connection");
 }

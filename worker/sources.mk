@@ -55,7 +55,8 @@ WORKER_SOURCES = \
 	target_postgres.c \
 	vault_kv.c \
 	vault_session.c \
-	wipe_heap.c
+	wipe_heap.c \
+	words.c
 
 # Those of common/ that it needs, one per line.
 WORKER_COMMON = \

@@ -259,7 +259,7 @@ find_accounts(Session *session)
 		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "at most %d accounts may have one name",
 							   MAX_ACCOUNTS);
 	else if (session->count == 0)
-		outcome = outcome_make(OUTCOME_PERMANENT, "1396", "there is no account '%.80s'@'%.80s'",
+		outcome = outcome_make(OUTCOME_PERMANENT, "1396", "there is no account '%s'@'%s'",
 							   session->user, host != NULL ? host : "any host");
 	return outcome;
 }

@@ -325,7 +325,7 @@ judge_change(const Session *session, PgReach reach, const PgError *err)
 	if (strcmp(err->sqlstate, "42501") == 0)
 		missing = missing_right(session);
 	if (missing != NULL)
-		return outcome_make(OUTCOME_PERMANENT, err->sqlstate, "%.300s; %s", err->message, missing);
+		return outcome_make(OUTCOME_PERMANENT, err->sqlstate, "%.400s; %s", err->message, missing);
 	return nothing_changed(err);
 }
 
