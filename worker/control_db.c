@@ -343,8 +343,8 @@ control_report(ControlDb *db, const Job *job, const Outcome *outcome, double dur
 			   Job **next, PgError *err)
 {
 	bool good = outcome->class == OUTCOME_OK || outcome->class == OUTCOME_PROVED;
-	char code[OUTCOME_CODE_SIZE], message[OUTCOME_MESSAGE_SIZE];
-	char duration[32], retry[32];
+	char code[OUTCOME_CODE_SIZE];
+	char message[OUTCOME_MESSAGE_SIZE];
 	char duration[32];
 	char retry[32];
 	const char *values[] = {job->rotation,

@@ -9,24 +9,6 @@
 
 #define CODE_CHARS "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-
-			c = ' ';
-			out[used++] = c;
-		char c = text[i];
-		if ((unsigned char) c < ' ')
-		if (c != ' ' || (used > 0 && out[used - 1] != ' '))
-		used--;
-	for (size_t i = 0; i < len && used + 1 < size; i++)
-	out[used] = '\0';
-	size_t used = 0;
-	while (used > 0 && out[used - 1] == ' ')
-	{
-	}
-/* Copies words on one line, without blanks at the end. */
-copy_words(char *out, size_t size, const char *text, size_t len)
-static void
-{
-}
 void
 pg_error_say(PgError *err, const char *words)
 {
