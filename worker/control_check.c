@@ -79,7 +79,6 @@ control_check_rights(ControlDb *db, const char **missing, PgError *err)
 ControlResult
 control_check_names(ControlDb *db, bool stores, char ***names, int *count, PgError *err)
 {
-	char **list = NULL;
 	PgAnswer *answer;
 	ControlResult result =
 		control_call(db,
@@ -88,16 +87,16 @@ control_check_names(ControlDb *db, bool stores, char ***names, int *count, PgErr
 					 0, NULL, &answer, err);
 
 	*count = 0;
+	*names = NULL;
 	if (result == CONTROL_DONE)
-		list = calloc((size_t) pg_rows(answer) + 1, sizeof(*list));
-	for (int row = 0; list != NULL && row < pg_rows(answer); row++)
+		*names = calloc((size_t) pg_rows(answer) + 1, sizeof(**names));
+	for (int row = 0; *names != NULL && row < pg_rows(answer); row++)
 	{
-		list[row] = strdup(pg_value(answer, row, 0));
-		if (list[row] == NULL)
+		(*names)[row] = strdup(pg_value(answer, row, 0));
+		if ((*names)[row] == NULL)
 			break;
 		(*count)++;
 	}
-	*names = list;
 	pg_answer_free(answer);
 	return result;
 }

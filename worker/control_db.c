@@ -329,8 +329,7 @@ control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *hel
 	*end++ = '{';
 	for (int i = 0; i < count; i++)
 		end += sprintf(end, "%s%.36s", i > 0 ? "," : "", leases[i]);
-	*end++ = '}';
-	*end = '\0';
+	(void) strcpy(end, "}");
 	result = control_call(db, "SELECT rotor.heartbeat($1, $2)", 2, values, &answer, err);
 	if (result == CONTROL_DONE)
 		read_heartbeat(pg_value(answer, 0, 0), count, leases, held, queue);
@@ -344,11 +343,8 @@ control_report(ControlDb *db, const Job *job, const Outcome *outcome, double dur
 			   Job **next, PgError *err)
 {
 	bool good = outcome->class == OUTCOME_OK || outcome->class == OUTCOME_PROVED;
-<<<<<<< HEAD
 	char code[OUTCOME_CODE_SIZE];
 	char message[OUTCOME_MESSAGE_SIZE];
-=======
->>>>>>> 4bf2c67 (Worker: what static analysis found)
 	char duration[32];
 	char retry[32];
 	const char *values[] = {job->rotation,

@@ -19,7 +19,6 @@ static _Atomic int least_level = LOG_INFO;
 /* Texts are cut at these, so that all of them together fit a line even if each byte is escaped. */
 #define MESSAGE_MAX 256
 #define FIELD_MAX	200
-#define DETAIL_MAX	512
 
 typedef struct Line
 {
@@ -139,11 +138,7 @@ put_event(Line *line, LogFormat format, const LogEvent *event)
 	put_field(line, format, "code", event->code, FIELD_MAX);
 	put_field(line, format, "target", event->target, FIELD_MAX);
 	put_field(line, format, "store", event->store, FIELD_MAX);
-<<<<<<< HEAD
 	put_field(line, format, "detail", event->detail, (size_t) 2 * MESSAGE_MAX);
-=======
-	put_field(line, format, "detail", event->detail, DETAIL_MAX);
->>>>>>> 4bf2c67 (Worker: what static analysis found)
 }
 
 size_t

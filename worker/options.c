@@ -130,11 +130,7 @@ read_flags(Reading *reading, int argc, char **argv, int *rest, RotorError *err)
 	}
 	optind = 0;
 	opterr = 0;
-<<<<<<< HEAD
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread, and when none reads flags. */
-=======
-	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the main thread alone reads settings. */
->>>>>>> 4bf2c67 (Worker: what static analysis found)
 	while ((found = getopt_long(argc, argv, ":", flags, NULL)) != -1)
 	{
 		if (found == ':')

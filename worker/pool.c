@@ -117,12 +117,8 @@ start_threads(Pool *pool, RotorError *err)
 	(void) pthread_sigmask(SIG_SETMASK, &before, NULL);
 	(void) pthread_attr_destroy(&attributes);
 	if (failure != 0)
-<<<<<<< HEAD
 		return error_set(err, ROTOR_ERROR_SPACE, "could not start a thread: %s",
 						 strerrordesc_np(failure));
-=======
-		return error_set(err, ROTOR_ERROR_SPACE, "could not start a thread: %s", strerrordesc_np(failure));
->>>>>>> 4bf2c67 (Worker: what static analysis found)
 	return true;
 }
 
@@ -145,12 +141,7 @@ pool_start(int threads, PoolRun run, void *context, RotorError *err)
 	pool->done.entries = calloc((size_t) threads, sizeof(PoolResult));
 	pool->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (pool->waiting.entries == NULL || pool->done.entries == NULL || pool->fd < 0)
-<<<<<<< HEAD
 		(void) error_set(err, ROTOR_ERROR_SPACE, "could not make the pool of threads: %m");
-=======
-		(void) error_set(err, ROTOR_ERROR_SPACE, "could not make the pool of threads: %s",
-						 strerrordesc_np(errno));
->>>>>>> 4bf2c67 (Worker: what static analysis found)
 	else if (start_threads(pool, err))
 		return pool;
 	pool_stop(pool);

@@ -33,11 +33,7 @@ process_lock_memory(RotorError *err)
 {
 	if (mlockall(MCL_CURRENT | MCL_FUTURE) == 0)
 		return true;
-<<<<<<< HEAD
 	(void) error_set(err, ROTOR_ERROR_ARGUMENT, "could not lock the memory: %m");
-=======
-	(void) error_set(err, ROTOR_ERROR_ARGUMENT, "could not lock the memory: %s", strerrordesc_np(errno));
->>>>>>> 4bf2c67 (Worker: what static analysis found)
 	return error_hint(err, "Raise the limit of locked memory, LimitMEMLOCK= in a systemd unit.");
 }
 
@@ -54,12 +50,7 @@ process_signals(RotorError *err)
 	(void) sigprocmask(SIG_BLOCK, &signals, NULL);
 	fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
-<<<<<<< HEAD
 		(void) error_set(err, ROTOR_ERROR_SPACE, "could not listen to signals: %m");
-=======
-		(void) error_set(err, ROTOR_ERROR_SPACE, "could not listen to signals: %s",
-						 strerrordesc_np(errno));
->>>>>>> 4bf2c67 (Worker: what static analysis found)
 	return fd;
 }
 

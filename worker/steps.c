@@ -21,7 +21,6 @@ typedef struct Run
 	const TargetClass *target;
 	Deadline deadline;
 	bool settled;
-	StoreLabels labels;
 } Run;
 
 static bool
@@ -192,19 +191,19 @@ static Outcome
 run_finish(Run *run)
 {
 	const Job *job = run->job;
-	StoreLabels *labels = &run->labels;
+	StoreLabels labels = {0};
 	Outcome outcome;
 
 	if (!job->look)
 		return run->store->promote(job, run->deadline);
 
-	outcome = run->store->look(job, labels, run->deadline);
+	outcome = run->store->look(job, &labels, run->deadline);
 	if (outcome.class != OUTCOME_OK)
 		return outcome;
 	run->settled = true;
-	if (is_same(labels->current, &job->version))
+	if (is_same(labels.current, &job->version))
 	{
-		if (is_same(labels->pending, &job->version))
+		if (is_same(labels.pending, &job->version))
 		{
 			/* It is current, which is what counts: the rotation must not be undone any more. */
 			outcome = run->store->promote(job, run->deadline);
@@ -214,10 +213,10 @@ run_finish(Run *run)
 		}
 		return outcome;
 	}
-	if (exists(&job->former) && !is_same(labels->current, &job->former))
+	if (exists(&job->former) && !is_same(labels.current, &job->former))
 		return outcome_make(OUTCOME_SUPERSEDED, NULL,
-							labels->exists ? "another version is labelled current at the store"
-										   : "the secret is no longer at the store");
+							labels.exists ? "another version is labelled current at the store"
+										  : "the secret is no longer at the store");
 	return run->store->promote(job, run->deadline);
 }
 
