@@ -311,10 +311,11 @@ TEST(a_body_has_a_largest_size)
 {
 	static char spec[3000] = "{\"url\":\"@/key\",\"body\":\"";
 	static char password[4001];
+	size_t used = strlen(spec);
 
 	for (int i = 0; i < 40; i++)
-		strcat(spec, "{{password}}");
-	strcat(spec, "\"}");
+		used += (size_t) snprintf(spec + used, sizeof(spec) - used, "{{password}}");
+	(void) snprintf(spec + used, sizeof(spec) - used, "\"}");
 	memset(password, 1, 4000);
 	{
 		Outcome outcome = set_with(spec, password);
