@@ -123,7 +123,7 @@ default_signals(void)
 	for (int number = 1; number < NSIG; number++)
 		(void) sigaction(number, &action, NULL);
 	(void) sigemptyset(&none);
-	(void) sigprocmask(SIG_SETMASK, &none, NULL);
+	(void) pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
 static bool
