@@ -1,8 +1,5 @@
 /*
  * aws_profile.c - one profile of the files that AWS tools share; see aws_profile.h.
- *
- * libinih reads the lines. It is told to take longer ones than it would: a session token has more than
- * the 200 bytes at which it cuts. Its line lies on the stack, which is wiped afterwards.
  */
 #include "aws_profile.h"
 
@@ -13,12 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <ini.h>
-
+#include "ini_lines.h"
 #include "wipe_heap.h"
 
 #define MAX_FILE ((size_t) 1024 * 1024)
-#define MAX_LINE 8192
 
 /* One file as it is read. */
 typedef struct Reading
@@ -34,22 +29,6 @@ aws_environment(const char *name)
 	const char *value = getenv(name); /* NOLINT(concurrency-mt-unsafe): nothing sets it by then. */
 
 	return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
-/* Before there are threads: the limits are global variables of the library. */
-__attribute__((constructor)) static void
-allow_long_lines(void)
-{
-	ini_max_line = MAX_LINE;
-}
-
-/* Overwrites the part of the stack where the library had its line. */
-__attribute__((noinline)) static void
-wipe_stack(void)
-{
-	char below[4 * MAX_LINE];
-
-	secret_wipe(below, sizeof(below));
 }
 
 bool
@@ -121,7 +100,6 @@ is_unsupported(const char *name)
 	return false;
 }
 
-/* libinih's handler: non-zero goes on. */
 static int
 take_line(void *reading_, const char *section, const char *name, const char *value)
 {
@@ -165,8 +143,7 @@ read_one(const char *path, const char *section, AwsProfile *profile, RotorError 
 	if (text == NULL)
 		return true;
 	/* A line that libinih cannot read belongs to a setting that is not one of ours. */
-	(void) ini_parse_string(text, take_line, &reading);
-	wipe_stack();
+	(void) ini_read_text(text, take_line, &reading);
 	wipe_free(text);
 	if (reading.too_long)
 		return error_set(err, ROTOR_ERROR_FORMAT, "file \"%s\" has a value that is too long", path);

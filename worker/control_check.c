@@ -85,18 +85,21 @@ control_check_names(ControlDb *db, bool stores, char ***names, int *count, PgErr
 					 stores ? "SELECT name FROM rotor.store WHERE type <> 'local' ORDER BY name"
 							: "SELECT name FROM rotor.target WHERE type <> 'self' ORDER BY name",
 					 0, NULL, &answer, err);
+	char **list = NULL;
+	int found = 0;
 
-	*count = 0;
-	*names = NULL;
 	if (result == CONTROL_DONE)
-		*names = calloc((size_t) pg_rows(answer) + 1, sizeof(**names));
-	for (int row = 0; *names != NULL && row < pg_rows(answer); row++)
+		list = calloc((size_t) pg_rows(answer) + 1, sizeof(*list));
+	for (int row = 0; list != NULL && row < pg_rows(answer); row++)
 	{
-		(*names)[row] = strdup(pg_value(answer, row, 0));
-		if ((*names)[row] == NULL)
+		char *name = strdup(pg_value(answer, row, 0));
+
+		if (name == NULL)
 			break;
-		(*count)++;
+		list[found++] = name;
 	}
+	*names = list;
+	*count = found;
 	pg_answer_free(answer);
 	return result;
 }

@@ -1,17 +1,17 @@
 /*
- * options_file.c - reads an INI file by libinih; see options_file.h.
+ * options_file.c - reads an INI file; see options_file.h.
  */
 #include "options_file.h"
 
 #include <errno.h>
-#include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ini_lines.h"
+
 #define NAME_SIZE	128
 #define ENTRIES_MAX 256
-#define LINE_LENGTH 4096
 
 typedef struct FileState
 {
@@ -34,7 +34,7 @@ fail(FileState *state, const char *what)
 	return error_set(state->err, ROTOR_ERROR_ARGUMENT, "%s:%d: %s", state->path, state->line, what);
 }
 
-/* Gives libinih one line, and counts it. */
+/* Gives one line, and counts it. */
 static char *
 read_line(char *line, int size, void *context)
 {
@@ -91,16 +91,6 @@ handle(void *context, const char *section, const char *key, const char *value)
 	return 1;
 }
 
-/* Debian's library can be told to read longer lines than 200 bytes; others cannot, and say so. */
-extern int ini_max_line __attribute__((weak));
-
-static void
-allow_long_lines(void)
-{
-	if (&ini_max_line != NULL)
-		ini_max_line = LINE_LENGTH;
-}
-
 bool
 options_file_read(const char *path, bool must_exist, OptionsFileEntry entry, void *context,
 				  RotorError *err)
@@ -127,8 +117,7 @@ options_file_read(const char *path, bool must_exist, OptionsFileEntry entry, voi
 	}
 	*state =
 		(FileState){.file = file, .path = path, .entry = entry, .context = context, .err = err};
-	allow_long_lines();
-	bad_line = ini_parse_stream(read_line, state, handle, state);
+	bad_line = ini_read_lines(read_line, state, handle, state);
 	if (state->failed)
 		goto cleanup;
 	if (ferror(file))

@@ -1,5 +1,5 @@
 /*
- * options_file.h - reads an INI file; the only file that knows libinih is options_file.c.
+ * options_file.h - reads an INI file of settings.
  */
 #ifndef ROTOR_WORKER_OPTIONS_FILE_H
 #define ROTOR_WORKER_OPTIONS_FILE_H

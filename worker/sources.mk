@@ -22,6 +22,7 @@ WORKER_SOURCES = \
 	held.c \
 	http_client.c \
 	http_server.c \
+	ini_lines.c \
 	job.c \
 	json_splice.c \
 	log.c \

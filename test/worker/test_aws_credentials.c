@@ -12,8 +12,6 @@
 #include "aws_metadata.h"
 #include "http_script.h"
 
-/* NOLINTBEGIN(concurrency-mt-unsafe): the environment is changed while there is one thread. */
-
 #define NOW ((time_t) 1800000000) /* 2027-01-15T08:00:00Z, on the tests' own clock */
 
 static Script *script;
@@ -629,5 +627,3 @@ main(void)
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
-
-/* NOLINTEND(concurrency-mt-unsafe) */

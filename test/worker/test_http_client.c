@@ -18,8 +18,6 @@
 #include "peer.h"
 #include "traces.h"
 
-/* NOLINTBEGIN(concurrency-mt-unsafe): the environment is changed while there is one thread. */
-
 static Script *script;
 
 static int
@@ -744,5 +742,3 @@ main(void)
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
-
-/* NOLINTEND(concurrency-mt-unsafe) */

@@ -15,8 +15,6 @@
 #include "store.h"
 #include "traces.h"
 
-/* NOLINTBEGIN(concurrency-mt-unsafe): the environment is changed while there is one thread. */
-
 /* The password of version n, as JSON has it. */
 #define PASSWORD_JSON "p%d-\\\"\\\\/\xc3\xbc'$"
 
@@ -986,5 +984,3 @@ main(void)
 
 	return cmocka_run_group_tests(tests, start_moto, stop_moto);
 }
-
-/* NOLINTEND(concurrency-mt-unsafe) */

@@ -47,7 +47,8 @@ traces_of(const char *masked)
 	{
 		/* NOLINTNEXTLINE(cert-err34-c): the kernel wrote it. */
 		if (sscanf(line, "%lx-%lx %7s", &start, &end, rights) == 3 && strncmp(rights, "rw", 2) == 0)
-			found += count_in((const char *) start, end - start, masked); /* NOLINT */
+			found += count_in((const char *) start, end - start,
+							  masked); /* NOLINT(performance-no-int-to-ptr): an address */
 	}
 	(void) fclose(maps);
 	return found;
