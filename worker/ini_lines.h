@@ -1,7 +1,8 @@
 /*
  * ini_lines.h - reads INI text by libinih, which only ini_lines.c knows.
  *
- * Called by options_file.c and aws_profile.c. Long lines are read whole, and of what was read nothing is left on the stack: values may be secret.
+ * Called by options_file.c and aws_profile.c. Long lines are read whole, and of what was read nothing is
+ * left on the stack: values may be secret.
  */
 #ifndef ROTOR_WORKER_INI_LINES_H
 #define ROTOR_WORKER_INI_LINES_H
