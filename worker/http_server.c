@@ -154,6 +154,7 @@ port_of(int fd)
 	Address bound;
 	socklen_t len = sizeof(bound);
 
+	memset(&bound, 0, sizeof(bound));
 	if (getsockname(fd, &bound.any, &len) != 0)
 		return 0;
 	return ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);

@@ -42,6 +42,8 @@ loop_lost_connection(Loop *loop, const PgError *err)
 	loop->connect_failures = 1;
 	loop->next_connect = deadline_in(backoff_ms(1, RECONNECT_BASE_MS, RECONNECT_CAP_MS));
 	metrics_set(METRIC_CONTROL_CONNECTED, 0, METRIC_NO_LABELS);
+	metrics_forget(METRIC_QUEUE_WAITING);
+	metrics_forget(METRIC_QUEUE_OVERDUE);
 	http_server_ready(loop->http, "the connection to the control database is lost");
 	log_event(LOG_WARNING, &event, "lost the connection to the control database");
 }

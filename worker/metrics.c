@@ -38,79 +38,85 @@ typedef struct MetricInfo
 {
 	const char *name;
 	MetricKind kind;
+	bool zero; /* without labels, and 0 from the start on */
 	const char *help;
 	Label labels[METRIC_MAX_LABELS];
-	bool zero; /* without labels, and 0 from the start on */
 } MetricInfo;
 
 static const MetricInfo infos[METRIC_COUNT] = {
 	[METRIC_STEPS] = {"rotor_steps_total",
 					  KIND_COUNTER,
+					  false,
 					  "Steps of rotations that were done, by class of outcome.",
-					  {{"step", false}, {"result", false}, {"target", true}, {"store", true}},
-					  false},
+					  {{"step", false}, {"result", false}, {"target", true}, {"store", true}}},
 	[METRIC_STEP_SECONDS] = {"rotor_step_duration_seconds",
 							 KIND_HISTOGRAM,
+							 false,
 							 "Time that a step took, from its claim to its outcome.",
-							 {{"step", false}, {"target_type", false}},
-							 false},
+							 {{"step", false}, {"target_type", false}}},
 	[METRIC_QUEUE_WAITING] = {"rotor_queue_waiting",
 							  KIND_GAUGE,
+							  false,
 							  "Steps that are due and that nobody holds, of all workers.",
-							  {{NULL, false}},
-							  false},
+							  {{NULL, false}}},
 	[METRIC_QUEUE_OVERDUE] = {"rotor_queue_oldest_overdue_seconds",
 							  KIND_GAUGE,
+							  false,
 							  "Time for which the oldest step in the queue has been due.",
-							  {{NULL, false}},
-							  false},
+							  {{NULL, false}}},
 	[METRIC_LEASES_HELD] =
-		{"rotor_leases_held", KIND_GAUGE, "Steps that this worker holds.", {{NULL, false}}, true},
+		{"rotor_leases_held", KIND_GAUGE, true, "Steps that this worker holds.", {{NULL, false}}},
 	[METRIC_RETRIES] = {"rotor_retries_total",
 						KIND_COUNTER,
+						true,
 						"Steps that were begun again after an attempt that failed.",
-						{{NULL, false}},
-						true},
+						{{NULL, false}}},
 	[METRIC_BREAKER_STATE] =
 		{"rotor_breaker_state",
 		 KIND_GAUGE,
+		 false,
 		 "Circuit breaker of a target or store: 0 closed, 1 half-open, 2 open.",
-		 {{"target", true}, {"store", true}},
-		 false},
+		 {{"target", true}, {"store", true}}},
 	[METRIC_CLAIMS] = {"rotor_claims_total",
 					   KIND_COUNTER,
+					   true,
 					   "Steps that this worker claimed.",
-					   {{NULL, false}},
-					   true},
+					   {{NULL, false}}},
 	[METRIC_LATE_ANSWERS] = {"rotor_late_answers_total",
 							 KIND_COUNTER,
+							 true,
 							 "Outcomes that were refused because the lease had ended.",
-							 {{NULL, false}},
-							 true},
+							 {{NULL, false}}},
 	[METRIC_CONTROL_CONNECTED] = {"rotor_control_connected",
 								  KIND_GAUGE,
+								  true,
 								  "Whether there is a connection to the control database.",
-								  {{NULL, false}},
-								  true},
+								  {{NULL, false}}},
 	[METRIC_BUILD_INFO] = {"rotor_build_info",
 						   KIND_GAUGE,
+						   false,
 						   "Always 1; the version is in the label.",
-						   {{"version", false}},
-						   false},
+						   {{"version", false}}},
 };
 
 /* Upper bounds, seconds: from a login over loopback to a lease. The last, +Inf, is the count. */
 static const double bounds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 #define BOUND_COUNT (sizeof(bounds) / sizeof(bounds[0]))
 
+/* The labels of a series as they are compared and kept: values, one string behind the other. */
+typedef struct Key
+{
+	char text[METRIC_MAX_LABELS * (METRIC_LABEL_MAX + 1)];
+	size_t len;
+	uint64_t hash;
+} Key;
+
 typedef struct Series
 {
-	uint64_t hash;
-	char *labels; /* METRIC_MAX_LABELS strings, one behind the other */
-	size_t labels_len;
+	Key key;
 	double value; /* of a histogram: the sum */
 	uint64_t count;
-	uint64_t *buckets; /* BOUND_COUNT, each without those below it; NULL if no histogram */
+	uint64_t buckets[BOUND_COUNT]; /* each without those below it */
 } Series;
 
 typedef struct Family
@@ -123,14 +129,6 @@ typedef struct Family
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static Family families[METRIC_COUNT];
 static struct timespec started;
-
-/* The labels of a series as they are compared and kept. */
-typedef struct Key
-{
-	char text[METRIC_MAX_LABELS * (METRIC_LABEL_MAX + 1)];
-	size_t len;
-	uint64_t hash;
-} Key;
 
 /* Bytes of the character at text, 1 to 4; 0 if it is no UTF-8. */
 static size_t
@@ -185,7 +183,7 @@ key_add(Key *key, const char *value)
 static void
 key_make(Key *key, Metric metric, MetricLabels labels, bool others)
 {
-	key->len = 0;
+	memset(key, 0, sizeof(*key));
 	for (int i = 0; i < METRIC_MAX_LABELS; i++)
 	{
 		const Label *label = &infos[metric].labels[i];
@@ -208,8 +206,8 @@ family_find(const Family *family, const Key *key)
 	{
 		Series *series = &family->series[i];
 
-		if (series->hash == key->hash && series->labels_len == key->len &&
-			memcmp(series->labels, key->text, key->len) == 0)
+		if (series->key.hash == key->hash && series->key.len == key->len &&
+			memcmp(series->key.text, key->text, key->len) == 0)
 			return series;
 	}
 	return NULL;
@@ -217,11 +215,9 @@ family_find(const Family *family, const Key *key)
 
 /* A new series; NULL if memory is short. */
 static Series *
-family_extend(Family *family, MetricKind kind, const Key *key)
+family_extend(Family *family, const Key *key)
 {
 	Series *series;
-	char *labels;
-	uint64_t *buckets = NULL;
 
 	if (family->count == family->allocated)
 	{
@@ -233,23 +229,9 @@ family_extend(Family *family, MetricKind kind, const Key *key)
 		family->series = larger;
 		family->allocated = wanted;
 	}
-	series = &family->series[family->count];
+	series = &family->series[family->count++];
 	memset(series, 0, sizeof(*series));
-	labels = malloc(key->len);
-	if (kind == KIND_HISTOGRAM)
-		buckets = calloc(BOUND_COUNT, sizeof(*buckets));
-	if (labels == NULL || (kind == KIND_HISTOGRAM && buckets == NULL))
-	{
-		free(labels);
-		free(buckets);
-		return NULL;
-	}
-	memcpy(labels, key->text, key->len);
-	series->labels = labels;
-	series->buckets = buckets;
-	series->labels_len = key->len;
-	series->hash = key->hash;
-	family->count++;
+	series->key = *key;
 	return series;
 }
 
@@ -273,18 +255,13 @@ series_of(Metric metric, MetricLabels labels)
 		series = family_find(family, &key);
 	}
 	if (series == NULL && family->count < (size_t) 2 * METRIC_MAX_SERIES)
-		series = family_extend(family, infos[metric].kind, &key);
+		series = family_extend(family, &key);
 	return series;
 }
 
 static void
 family_empty(Family *family)
 {
-	for (size_t i = 0; i < family->count; i++)
-	{
-		free(family->series[i].labels);
-		free(family->series[i].buckets);
-	}
 	free(family->series);
 	memset(family, 0, sizeof(*family));
 }
@@ -433,15 +410,15 @@ print_histogram(FILE *out, const MetricInfo *info, const Series *series)
 			below += series->buckets[i];
 		}
 		(void) fprintf(out, "%s_bucket", info->name);
-		print_labels(out, info, series->labels, le);
+		print_labels(out, info, series->key.text, le);
 		(void) fprintf(out, " %" PRIu64 "\n", i < BOUND_COUNT ? below : series->count);
 	}
 	(void) fprintf(out, "%s_sum", info->name);
-	print_labels(out, info, series->labels, NULL);
+	print_labels(out, info, series->key.text, NULL);
 	(void) putc(' ', out);
 	print_number(out, series->value);
 	(void) fprintf(out, "\n%s_count", info->name);
-	print_labels(out, info, series->labels, NULL);
+	print_labels(out, info, series->key.text, NULL);
 	(void) fprintf(out, " %" PRIu64 "\n", series->count);
 }
 
@@ -469,7 +446,7 @@ print_family(FILE *out, const MetricInfo *info, const Family *family)
 			continue;
 		}
 		(void) fputs(info->name, out);
-		print_labels(out, info, series->labels, NULL);
+		print_labels(out, info, series->key.text, NULL);
 		(void) putc(' ', out);
 		print_number(out, series->value);
 		(void) putc('\n', out);
@@ -485,31 +462,28 @@ print_single(FILE *out, const char *name, const char *type, const char *help, do
 	(void) putc('\n', out);
 }
 
+#define POLL_CHUNK 1024
+#define POLL_MOST  65536
+
 /*
  * Counted by poll(), which marks what is not open: a process that is not dumpable may not read its own
  * /proc/self/fd. The system gives the lowest number that is free, so there is nothing to look for far above.
  */
 static unsigned
-open_files(rlim_t limit)
+open_files(int end)
 {
-	enum
-	{
-		CHUNK = 1024,
-		HIGHEST = 64 * CHUNK
-	};
-	struct pollfd files[CHUNK];
-	rlim_t end = limit < HIGHEST ? limit : HIGHEST;
+	struct pollfd files[POLL_CHUNK];
 	unsigned open = 0;
 
-	for (rlim_t first = 0; first < end; first += CHUNK)
+	for (int first = 0; first < end; first += POLL_CHUNK)
 	{
-		nfds_t count = end - first < CHUNK ? end - first : CHUNK;
+		int count = end - first < POLL_CHUNK ? end - first : POLL_CHUNK;
 
-		for (nfds_t i = 0; i < count; i++)
-			files[i] = (struct pollfd){.fd = (int) (first + i), .events = 0, .revents = 0};
-		if (poll(files, count, 0) < 0)
+		for (int i = 0; i < count; i++)
+			files[i] = (struct pollfd){.fd = first + i, .events = 0, .revents = 0};
+		if (poll(files, (nfds_t) count, 0) < 0)
 			break;
-		for (nfds_t i = 0; i < count; i++)
+		for (int i = 0; i < count; i++)
 			open += (files[i].revents & POLLNVAL) == 0;
 	}
 	return open;
@@ -553,7 +527,7 @@ print_process(FILE *out)
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0)
 	{
 		print_single(out, "process_open_fds", "gauge", "Open file descriptors.",
-					 open_files(files.rlim_cur));
+					 open_files(files.rlim_cur < POLL_MOST ? (int) files.rlim_cur : POLL_MOST));
 		print_single(out, "process_max_fds", "gauge", "Largest number of open file descriptors.",
 					 (double) files.rlim_cur);
 	}
