@@ -229,18 +229,19 @@ rotor_fail(PG_FUNCTION_ARGS)
 	AccessScope scope;
 	pg_uuid_t *rotation;
 	pg_uuid_t *lease;
+	int64 delay_ms = PG_ARGISNULL(6) ? 0 : Max(PG_GETARG_INT64(6), 0);
 
 	read_ids(fcinfo, &rotation, &lease);
 	require_writable("rotor.fail()");
 	if (strcmp(required_text(fcinfo, 2, "outcome"), "released") == 0)
 	{
 		access_enter(&scope);
-		lease_release(rotation, lease);
+		lease_release(rotation, lease, delay_ms);
 		access_leave(&scope);
 		PG_RETURN_TEXT_P(cstring_to_text("released"));
 	}
 	read_report(fcinfo, false, &report);
-	report.retry_after_ms = PG_ARGISNULL(6) ? 0 : Max(PG_GETARG_INT64(6), 0);
+	report.retry_after_ms = delay_ms;
 	access_enter(&scope);
 	lease_report(rotation, lease, &report, &answer, NULL, NULL);
 	access_leave(&scope);

@@ -19,6 +19,9 @@
 #include "utils/uuid.h"
 #include "work_order.h"
 
+/* Nobody is kept from a job for longer because a worker could not do it just now. */
+#define LONGEST_DELAY_MS INT64CONST(3600000)
+
 /* --- giving --- */
 
 /* Which rotations wait for a worker like this one, oldest first; locked. Others' locks are passed by. */
@@ -203,15 +206,17 @@ lease_report(const pg_uuid_t *rotation, const pg_uuid_t *lease, const OutsideRep
 }
 
 void
-lease_release(const pg_uuid_t *rotation, const pg_uuid_t *lease)
+lease_release(const pg_uuid_t *rotation, const pg_uuid_t *lease, int64 delay_ms)
 {
-	Oid types[] = {UUIDOID};
-	Datum values[] = {UUIDPGetDatum(rotation)};
+	Oid types[] = {UUIDOID, TIMESTAMPTZOID};
+	Datum values[] = {UUIDPGetDatum(rotation), TimestampTzGetDatum(TimestampTzPlusMilliseconds(
+												   clock_now(), Min(delay_ms, LONGEST_DELAY_MS)))};
 	RotationRow row;
 	char *worker;
 
 	require_lease(rotation, lease, &row, &worker);
 	(void) catalog_execute("UPDATE rotor.rotation SET lease = NULL, leased_by = NULL, "
-						   "leased_until = NULL WHERE id = $1",
-						   1, types, values, NULL);
+						   "leased_until = NULL, next_attempt_at = greatest(next_attempt_at, $2) "
+						   "WHERE id = $1",
+						   2, types, values, NULL);
 }

@@ -40,7 +40,7 @@ extern void
 lease_report(const pg_uuid_t *rotation, const pg_uuid_t *lease, const OutsideReport *report,
 			 RotationAnswer *answer, char **next, size_t *next_size);
 
-/* Hands a job back of which nothing was sent. 55000: the lease is over. */
-extern void lease_release(const pg_uuid_t *rotation, const pg_uuid_t *lease);
+/* Hands a job back of which nothing was sent, for then, an hour at most. 55000: the lease is over. */
+extern void lease_release(const pg_uuid_t *rotation, const pg_uuid_t *lease, int64 delay_ms);
 
 #endif

@@ -88,7 +88,7 @@ SELECT t.ok('t_remote');
 SELECT t.value('t_remote') <> 'none' AS current_after_set;
 SELECT t.ok('t_remote');
 SELECT * FROM t.how('t_remote');
-SELECT event, result, duration_ms, detail FROM rotor.audit_log WHERE secret = 't_remote' AND rotation IS NOT NULL ORDER BY at, id;
+SELECT event, result, CASE WHEN detail ? 'worker' THEN duration_ms END AS ms, detail FROM rotor.audit_log WHERE secret = 't_remote' AND rotation IS NOT NULL ORDER BY at, id;
 SELECT get_secret ->> 'username' AS username, get_secret ->> 'host' AS host, get_secret ->> 'port' AS port, get_secret ->> 'dbname' AS dbname,
        get_secret ->> 'engine' AS engine FROM rotor.get_secret('t_remote');
 SELECT regexp_replace(rotor.connection_uri('t_remote'), '^(postgresql://[^:]*:).*(@.*)$', '\1***\2') AS uri;
