@@ -151,7 +151,7 @@ open_socket(const char *listen_at, RotorError *err)
 static unsigned
 port_of(int fd)
 {
-	Address bound;
+	Address bound = {0};
 	socklen_t len = sizeof(bound);
 
 	memset(&bound, 0, sizeof(bound));

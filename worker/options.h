@@ -48,11 +48,11 @@ typedef struct OptionSpec
 {
 	const char *name;
 	OptionKind kind;
+	bool reload;						 /* follows a SIGHUP */
 	const char *defaults[PROFILE_COUNT]; /* NULL: empty */
 	int64_t least, most;				 /* of an integer, or of a duration in milliseconds */
 	const char *unit;					 /* of an integer */
 	const char *choices;				 /* joined by | */
-	bool reload;						 /* follows a SIGHUP */
 	/* For a text that is not empty: NULL if it may be, else what is allowed. */
 	const char *(*check)(const char *text);
 	const char *about;
