@@ -212,7 +212,7 @@ TEST(what_is_no_json_object_is_refused)
 
 TEST(a_password_that_is_too_long_is_refused)
 {
-	char *long_value = malloc(SECRET_BUF_CAPACITY + 2);
+	char long_value[SECRET_BUF_CAPACITY + 2];
 	RotorError err = fresh_error();
 	char *json;
 
@@ -222,7 +222,6 @@ TEST(a_password_that_is_too_long_is_refused)
 	assert_null(job_parse(json, 0, &err));
 	assert_error(&err, ROTOR_ERROR_SPACE);
 	free(json);
-	free(long_value);
 }
 
 int

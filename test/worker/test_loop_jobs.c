@@ -142,6 +142,8 @@ new_job(const char *lease, OutcomeClass class)
 	Job *job = calloc(1, sizeof(*job));
 	RotorError err;
 
+	if (job == NULL)
+		abort();
 	(void) snprintf(job->lease, sizeof(job->lease), "%s", lease);
 	job->attempt = (int) class;
 	job->step = STEP_SET;

@@ -75,6 +75,8 @@ job_number_of(int number)
 {
 	Job *job = calloc(1, sizeof(*job));
 
+	if (job == NULL)
+		abort();
 	job->attempt = number;
 	(void) snprintf(job->lease, sizeof(job->lease), "lease-%d", number);
 	job->lease_end = deadline_in(3600000);
