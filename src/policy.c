@@ -39,7 +39,7 @@ policy_strategy_of(const char *name)
 						errmsg("strategy \"%s\" is not available yet", name),
 						strcmp(name, "dual_write") == 0
 							? errdetail("PostgreSQL has one password for a role at a time.")
-							: errdetail("It needs rotor's worker program, which is not there yet."),
+							: errdetail("Two roles that are used in turn are not managed yet."),
 						errhint("Use staged or immediate.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized strategy \"%s\"", name),
