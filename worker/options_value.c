@@ -114,7 +114,7 @@ check_choice(const OptionSpec *spec, const char *text, const char *source, int64
 			return true;
 		choice = choice[length] == '|' ? choice + length + 1 : NULL;
 	}
-	for (const char *c = spec->choices; *c != '\0' && used < sizeof(allowed) - 3; c++)
+	for (const char *c = spec->choices; c != NULL && *c != '\0' && used < sizeof(allowed) - 3; c++)
 	{
 		if (*c == '|')
 			allowed[used++] = ',';

@@ -271,6 +271,7 @@ connect_host(const PgServer *server, Place *place, int others, Deadline deadline
 		if (client != NULL || is_final(server, err))
 			break;
 	}
+	place->address = NULL; /* it was one of ours */
 	return client;
 }
 
@@ -607,7 +608,8 @@ pg_wait(PgClient *client, const int *fds, int count, Deadline deadline)
 			if (polled[i].revents != 0)
 				return PG_WAKE_FD;
 		}
-		if (happened > 0 && polled[used].revents != 0 && !PQconsumeInput(client->conn))
+		if (client != NULL && happened > 0 && polled[used].revents != 0 &&
+			!PQconsumeInput(client->conn))
 			return PG_WAKE_BROKEN;
 		if (happened == 0 && left <= 60000)
 			return PG_WAKE_TIME;
