@@ -3,6 +3,7 @@
  */
 #include "control_check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,11 +93,9 @@ control_check_names(ControlDb *db, bool stores, char ***names, int *count, PgErr
 		list = calloc((size_t) pg_rows(answer) + 1, sizeof(*list));
 	for (int row = 0; list != NULL && row < pg_rows(answer); row++)
 	{
-		char *name = strdup(pg_value(answer, row, 0));
-
-		if (name == NULL)
+		if (asprintf(&list[found], "%s", pg_value(answer, row, 0)) < 0)
 			break;
-		list[found++] = name;
+		found++;
 	}
 	*names = list;
 	*count = found;

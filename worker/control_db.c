@@ -329,7 +329,8 @@ control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *hel
 	*end++ = '{';
 	for (int i = 0; i < count; i++)
 		end += sprintf(end, "%s%.36s", i > 0 ? "," : "", leases[i]);
-	(void) strcpy(end, "}");
+	*end++ = '}';
+	*end = '\0';
 	result = control_call(db, "SELECT rotor.heartbeat($1, $2)", 2, values, &answer, err);
 	if (result == CONTROL_DONE)
 		read_heartbeat(pg_value(answer, 0, 0), count, leases, held, queue);

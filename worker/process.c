@@ -24,7 +24,7 @@ process_protect(void)
 	/* Either fails only where it is forbidden to give up a right, and then there is nothing to do. */
 	(void) prctl(PR_SET_DUMPABLE, 0);
 	(void) setrlimit(RLIMIT_CORE, &none);
-	(void) signal(SIGPIPE, SIG_IGN);
+	(void) signal(SIGPIPE, SIG_IGN); /* NOLINT(concurrency-mt-unsafe): before any thread. */
 	(void) mallopt(M_ARENA_MAX, HEAPS_MAX);
 }
 
@@ -47,7 +47,7 @@ process_signals(RotorError *err)
 	(void) sigaddset(&signals, SIGTERM);
 	(void) sigaddset(&signals, SIGINT);
 	(void) sigaddset(&signals, SIGHUP);
-	(void) sigprocmask(SIG_BLOCK, &signals, NULL);
+	(void) pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		(void) error_set(err, ROTOR_ERROR_SPACE, "could not listen to signals: %m");

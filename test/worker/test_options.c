@@ -336,13 +336,12 @@ TEST(a_file_that_is_none_is_refused_by_its_line)
 
 TEST(a_line_that_is_too_long_is_refused)
 {
-	char *text = malloc(10001);
+	char text[10001];
 
 	memset(text, 'x', 10000);
 	text[10000] = '\0';
 	memcpy(text, "a=", 2);
 	assert_refused(NULL, NULL, text, "@:1: the line is too long", "");
-	free(text);
 }
 
 TEST(a_file_that_is_named_must_be_there)

@@ -54,6 +54,8 @@ new_job(JobStep step)
 	Job *job = calloc(1, sizeof(*job));
 	RotorError err;
 
+	if (job == NULL)
+		abort();
 	memset(&world, 0, sizeof(world));
 	job->step = step;
 	job->secret = "secret";

@@ -15,8 +15,6 @@
 #include "store.h"
 #include "vault_session.h"
 
-/* NOLINTBEGIN(cert-env33-c,concurrency-mt-unsafe): the environment is changed while there is one thread */
-
 #define OLD "old \"secret\" 1"
 #define NEW "new \\secret/ 2"
 
@@ -1031,5 +1029,3 @@ main(void)
 
 	return cmocka_run_group_tests(tests, start_peer, stop_peer);
 }
-
-/* NOLINTEND(cert-env33-c,concurrency-mt-unsafe) */

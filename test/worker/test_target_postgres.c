@@ -72,7 +72,11 @@ ask(const char *sql, const char *parameter)
 static char *
 verifier_of(const char *role)
 {
-	return ask("SELECT rolpassword FROM pg_authid WHERE rolname = $1", role);
+	char *verifier = ask("SELECT rolpassword FROM pg_authid WHERE rolname = $1", role);
+
+	if (verifier == NULL)
+		abort();
+	return verifier;
 }
 
 /* The JSON form of a name; static. */

@@ -30,7 +30,8 @@ find_program(char *path, size_t size)
 	assert_true(len > 0);
 	path[len] = '\0';
 	slash = strrchr(path, '/');
-	assert_non_null(slash);
+	if (slash == NULL)
+		abort();
 	memcpy(slash + 1, "proxy", sizeof("proxy"));
 }
 
@@ -39,7 +40,7 @@ hear_line(Toxic *toxic, char *line, size_t size)
 {
 	assert_non_null(fgets(line, (int) size, toxic->out));
 	assert_non_null(strchr(line, '\n'));
-	*strchr(line, '\n') = '\0';
+	line[strcspn(line, "\n")] = '\0';
 }
 
 Toxic *
