@@ -119,8 +119,8 @@ TEST(a_line_stays_whole_however_long_its_parts_are)
 		LogEvent event;
 		cJSON *tree;
 
-		while (strlen(part) + 5 < sizeof(part))
-			(void) strcat(part, fills[i]);
+		for (size_t used = 0; used + 5 < sizeof(part); used += strlen(fills[i]))
+			memcpy(part + used, fills[i], strlen(fills[i]) + 1);
 		event = (LogEvent){part, part, part, 1, 1, part, part, part, part, part};
 		tree = cJSON_Parse(json(&event, part));
 		assert_non_null(tree);

@@ -51,7 +51,7 @@ control_report(ControlDb *db, const Job *job, const Outcome *outcome, double dur
 	assert_int_equal(job->version.password.len, 0);
 	control.reports++;
 	control.class = outcome->class;
-	strcpy(control.reported, job->lease);
+	(void) snprintf(control.reported, sizeof(control.reported), "%s", job->lease);
 	*err = (PgError){.sqlstate = "XX000", .message = "said no"};
 	*next = control.answer == CONTROL_DONE ? control.next : NULL;
 	if (control.answer == CONTROL_DONE)
@@ -68,7 +68,7 @@ control_release(ControlDb *db, const Job *job, const char *reason, int64_t wait_
 	assert_non_null(reason);
 	control.releases++;
 	control.waits = wait_ms;
-	strcpy(control.released, job->lease);
+	(void) snprintf(control.released, sizeof(control.released), "%s", job->lease);
 	return CONTROL_DONE;
 }
 

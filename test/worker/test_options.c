@@ -155,9 +155,9 @@ TEST(long_lines_are_read_whole)
 	char text[1024];
 	RotorError err;
 
-	(void) strcpy(text, "worker_name = ");
+	memcpy(text, "worker_name = ", 14);
 	memset(text + 14, 'n', 900);
-	(void) strcpy(text + 914, "\n");
+	memcpy(text + 914, "\n", sizeof("\n"));
 	assert_true(init(NULL, NULL, text, &err));
 	assert_int_equal(strlen(option_text(OPT_WORKER_NAME)), 900);
 }
@@ -214,7 +214,8 @@ TEST(what_is_no_number_is_refused)
 
 	for (size_t i = 0; i < COUNT_OF(texts); i++)
 	{
-		char flag[64], message[128];
+		char flag[64];
+		char message[128];
 
 		(void) snprintf(flag, sizeof(flag), "--concurrency=%s", texts[i]);
 		(void) snprintf(message, sizeof(message),
@@ -422,7 +423,8 @@ TEST(each_setting_of_the_table_is_whole)
 TEST(the_page_of_settings_is_current)
 {
 	char *made = NULL;
-	size_t made_len, read_len;
+	size_t made_len;
+	size_t read_len;
 	FILE *out = open_memstream(&made, &made_len);
 	FILE *page = fopen("../../docs/worker-settings.md", "r");
 	static char text[65536];

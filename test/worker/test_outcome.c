@@ -123,7 +123,7 @@ TEST(a_value_of_backslashes_costs_no_more_than_another)
 	memset(text, '\\', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
 	memset(value, '\\', 300);
-	strcpy(value + 300, "x");
+	memcpy(value + 300, "x", sizeof("x"));
 	/* It ends where the text was cut, so it may have been there. */
 	assert_null(strstr(scrubbed(text, value), "\\\\\\\\"));
 }
@@ -133,7 +133,7 @@ TEST(what_the_cut_left_of_a_value_is_taken_out)
 	char text[2 * OUTCOME_MESSAGE_SIZE];
 
 	memset(text, '.', OUTCOME_MESSAGE_SIZE - 3);
-	strcpy(text + OUTCOME_MESSAGE_SIZE - 3, "Secret1!");
+	memcpy(text + OUTCOME_MESSAGE_SIZE - 3, "Secret1!", sizeof("Secret1!"));
 	assert_null(strstr(scrubbed(text, "Secret1!"), "Se"));
 	/* Also if the peer cut its own words; a letter or three may be by chance. */
 	assert_string_equal(scrubbed("near 'Secr", "Secret1!"), "near '***");

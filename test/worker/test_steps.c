@@ -64,18 +64,18 @@ new_job(JobStep step)
 	job->store_type = "model";
 	job->store_name = "s";
 	job->lease_end = deadline_in(3600000);
-	strcpy(job->version.id, VERSION_ID);
-	strcpy(job->former.id, FORMER_ID);
-	strcpy(job->previous.id, PREVIOUS_ID);
-	strcpy(job->admin.id, ADMIN_ID);
+	(void) snprintf(job->version.id, sizeof(job->version.id), "%s", VERSION_ID);
+	(void) snprintf(job->former.id, sizeof(job->former.id), "%s", FORMER_ID);
+	(void) snprintf(job->previous.id, sizeof(job->previous.id), "%s", PREVIOUS_ID);
+	(void) snprintf(job->admin.id, sizeof(job->admin.id), "%s", ADMIN_ID);
 	assert_true(secret_buf_set(&job->version.password, "version-pw", 10, &err));
 	assert_true(secret_buf_set(&job->former.password, "former-pw", 9, &err));
 	assert_true(secret_buf_set(&job->previous.password, "previous-pw", 11, &err));
 	assert_true(secret_buf_set(&job->admin.password, "admin-pw", 8, &err));
-	strcpy(world.live, FORMER_ID);
+	(void) snprintf(world.live, sizeof(world.live), "%s", FORMER_ID);
 	world.labels.exists = true;
-	strcpy(world.labels.current, FORMER_ID);
-	strcpy(world.labels.pending, VERSION_ID);
+	(void) snprintf(world.labels.current, sizeof(world.labels.current), "%s", FORMER_ID);
+	(void) snprintf(world.labels.pending, sizeof(world.labels.pending), "%s", VERSION_ID);
 	return job;
 }
 
@@ -131,7 +131,7 @@ model_set(const Job *job, const JobValue *value, const JobValue *by, Deadline de
 	if (fault != NOT_SENT && by != &job->admin && strcmp(world.live, by->id) != 0)
 		return outcome_make(OUTCOME_PERMANENT, "28P01", "login refused");
 	if (takes_effect(fault))
-		strcpy(world.live, value->id);
+		(void) snprintf(world.live, sizeof(world.live), "%s", value->id);
 	return answer(fault);
 }
 
@@ -171,7 +171,7 @@ model_publish(const Job *job, Deadline deadline)
 	(void) deadline;
 	world.publishes++;
 	if (takes_effect(fault))
-		strcpy(world.labels.pending, job->version.id);
+		(void) snprintf(world.labels.pending, sizeof(world.labels.pending), "%s", job->version.id);
 	return answer(fault);
 }
 
@@ -189,8 +189,9 @@ model_promote(const Job *job, Deadline deadline)
 		return outcome_make(OUTCOME_SUPERSEDED, NULL, "compare-and-swap failed");
 	if (takes_effect(fault) && strcmp(world.labels.current, job->version.id) != 0)
 	{
-		strcpy(world.labels.previous, world.labels.current);
-		strcpy(world.labels.current, job->version.id);
+		(void) snprintf(world.labels.previous, sizeof(world.labels.previous), "%s",
+						world.labels.current);
+		(void) snprintf(world.labels.current, sizeof(world.labels.current), "%s", job->version.id);
 	}
 	/* The label pending is moved by a call of its own, which may be missing. */
 	if (fault == WORKS)
@@ -309,7 +310,7 @@ converge_set(const char *live, bool has_admin)
 
 		if (!has_admin)
 			without(&job->admin);
-		strcpy(world.live, live);
+		(void) snprintf(world.live, sizeof(world.live), "%s", live);
 		memcpy(world.script, script, sizeof(script));
 		outcome = drive(job);
 		if (outcome.class == OUTCOME_OK)
@@ -354,7 +355,7 @@ converge_undo(const char *live, bool has_admin)
 
 		if (!has_admin)
 			without(&job->admin);
-		strcpy(world.live, live);
+		(void) snprintf(world.live, sizeof(world.live), "%s", live);
 		memcpy(world.script, script, sizeof(script));
 		outcome = drive(job);
 		if (outcome.class == OUTCOME_OK)
@@ -392,7 +393,7 @@ converge_finish(const char *current, bool has_former)
 
 		if (!has_former)
 			without(&job->former);
-		strcpy(world.labels.current, current);
+		(void) snprintf(world.labels.current, sizeof(world.labels.current), "%s", current);
 		memcpy(world.script, script, sizeof(script));
 		outcome = drive(job);
 		if (outcome.class == OUTCOME_OK)
@@ -441,7 +442,8 @@ TEST(test_ends_with_what_the_target_says_of_the_version)
 	{
 		Job *job = new_job(STEP_TEST);
 
-		strcpy(world.live, script[0] % 2 == 0 ? VERSION_ID : FORMER_ID);
+		(void) snprintf(world.live, sizeof(world.live), "%s",
+						script[0] % 2 == 0 ? VERSION_ID : FORMER_ID);
 		memcpy(world.script, script, sizeof(script));
 		assert_int_equal(drive(job).class, script[0] % 2 == 0 ? OUTCOME_OK : OUTCOME_REFUSED);
 		assert_true(world.query);
@@ -492,7 +494,7 @@ TEST(a_lost_set_that_took_effect_is_not_repeated)
 	Job *job = new_job(STEP_SET);
 
 	job->look = true;
-	strcpy(world.live, VERSION_ID);
+	(void) snprintf(world.live, sizeof(world.live), "%s", VERSION_ID);
 	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
 	assert_int_equal(world.sets, 0);
 	assert_int_equal(world.logins[1], 1);
@@ -518,7 +520,7 @@ TEST(an_account_with_its_previous_value_is_set_and_it_is_said)
 
 	job->look = true;
 	without(&job->admin);
-	strcpy(world.live, PREVIOUS_ID);
+	(void) snprintf(world.live, sizeof(world.live), "%s", PREVIOUS_ID);
 	outcome = steps_run(job, 60000);
 	assert_int_equal(outcome.class, OUTCOME_OK);
 	assert_string_equal(outcome.message, "the account had the previous value, not the current one");
@@ -533,7 +535,7 @@ TEST(an_account_with_a_foreign_value_is_set_by_the_admin_and_it_is_said)
 	Outcome outcome;
 
 	job->look = true;
-	strcpy(world.live, OTHER_ID);
+	(void) snprintf(world.live, sizeof(world.live), "%s", OTHER_ID);
 	outcome = steps_run(job, 60000);
 	assert_int_equal(outcome.class, OUTCOME_OK);
 	assert_string_equal(outcome.message, "the account accepted none of the values that are known");
@@ -548,7 +550,7 @@ TEST(an_account_with_a_foreign_value_cannot_change_itself)
 
 	job->look = true;
 	without(&job->admin);
-	strcpy(world.live, OTHER_ID);
+	(void) snprintf(world.live, sizeof(world.live), "%s", OTHER_ID);
 	outcome = steps_run(job, 60000);
 	assert_int_equal(outcome.class, OUTCOME_PERMANENT);
 	assert_string_equal(outcome.code, "28P01");
@@ -562,8 +564,8 @@ TEST(a_value_that_is_former_and_previous_is_tried_once)
 	Job *job = new_job(STEP_SET);
 
 	job->look = true;
-	strcpy(job->previous.id, FORMER_ID);
-	strcpy(world.live, OTHER_ID);
+	(void) snprintf(job->previous.id, sizeof(job->previous.id), "%s", FORMER_ID);
+	(void) snprintf(world.live, sizeof(world.live), "%s", OTHER_ID);
 	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
 	assert_int_equal(world.logins[1], 1);
 	assert_int_equal(world.logins[2], 1);
@@ -657,7 +659,7 @@ TEST(sessions_are_ended_after_a_test_that_passed_if_the_policy_says_so)
 {
 	Job *job = new_job(STEP_TEST);
 
-	strcpy(world.live, VERSION_ID);
+	(void) snprintf(world.live, sizeof(world.live), "%s", VERSION_ID);
 	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
 	assert_int_equal(world.ended, 0);
 	job->tree = cJSON_Parse("{\"terminate_sessions\":true}");
@@ -665,7 +667,7 @@ TEST(sessions_are_ended_after_a_test_that_passed_if_the_policy_says_so)
 	/* That it fails is logged only. */
 	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
 	assert_int_equal(world.ended, 1);
-	strcpy(world.live, OTHER_ID);
+	(void) snprintf(world.live, sizeof(world.live), "%s", OTHER_ID);
 	assert_int_equal(steps_run(job, 60000).class, OUTCOME_REFUSED);
 	assert_int_equal(world.ended, 1);
 	job_free(job);
@@ -676,7 +678,7 @@ TEST(labels_that_stand_are_not_moved_again)
 	Job *job = new_job(STEP_FINISH);
 
 	job->look = true;
-	strcpy(world.labels.current, VERSION_ID);
+	(void) snprintf(world.labels.current, sizeof(world.labels.current), "%s", VERSION_ID);
 	world.labels.pending[0] = '\0';
 	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
 	assert_int_equal(world.promotes, 0);
@@ -689,7 +691,7 @@ TEST(a_label_pending_that_stays_behind_does_not_undo_a_rotation)
 	Outcome outcome;
 
 	job->look = true;
-	strcpy(world.labels.current, VERSION_ID);
+	(void) snprintf(world.labels.current, sizeof(world.labels.current), "%s", VERSION_ID);
 	world.promote_answer = outcome_make(OUTCOME_PERMANENT, "AccessDenied", "no");
 	outcome = steps_run(job, 60000);
 	assert_int_equal(outcome.class, OUTCOME_OK);
@@ -735,7 +737,7 @@ TEST(undo_by_the_account_itself_uses_the_new_value)
 	Job *job = new_job(STEP_UNDO);
 
 	without(&job->admin);
-	strcpy(world.live, VERSION_ID);
+	(void) snprintf(world.live, sizeof(world.live), "%s", VERSION_ID);
 	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
 	assert_ptr_equal(world.by, &job->version);
 	assert_int_equal(world.calls, 1);

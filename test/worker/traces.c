@@ -45,10 +45,13 @@ traces_of(const char *masked)
 	assert_non_null(maps);
 	while (fgets(line, sizeof(line), maps) != NULL)
 	{
-		/* NOLINTNEXTLINE(cert-err34-c): the kernel wrote it. */
 		if (sscanf(line, "%lx-%lx %7s", &start, &end, rights) == 3 && strncmp(rights, "rw", 2) == 0)
-			found += count_in((const char *) start, end - start,
-							  masked); /* NOLINT(performance-no-int-to-ptr): an address */
+		{
+			/* NOLINTNEXTLINE(performance-no-int-to-ptr): an address. */
+			const char *from = (const char *) start;
+
+			found += count_in(from, end - start, masked);
+		}
 	}
 	(void) fclose(maps);
 	return found;
