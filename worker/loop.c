@@ -65,7 +65,7 @@ start_parts(Loop *loop, RotorError *err)
 	char targets[REGISTRY_TYPES_SIZE];
 
 	registry_store_types(stores, sizeof(stores));
-	registry_target_types(targets, sizeof(targets));
+	registry_target_types(option_flag(OPT_ALLOW_COMMANDS), targets, sizeof(targets));
 	choose_name(name);
 	if (option_flag(OPT_MLOCK) && !process_lock_memory(err))
 		return false;

@@ -97,6 +97,9 @@ OPTION(VAULT_JWT_FILE, "vault_jwt_file", .kind = OPTION_FILE,
 
 OPTION(ALLOW_HTTP, "allow_http", .kind = OPTION_BOOLEAN, SAME("off"),
 	   .about = "Whether plain http may be used for hosts that are not this one.")
+OPTION(ALLOW_COMMANDS, "allow_commands", .kind = OPTION_BOOLEAN, SAME("off"),
+	   .about = "Whether targets of type command are served: their programs, which superusers of "
+				"the control database choose, run here as this program's user.")
 OPTION(MLOCK, "mlock", .kind = OPTION_BOOLEAN, SAME("off"),
 	   .about = "Whether all memory is kept out of swap. It needs a limit of locked memory that "
 				"allows it.")

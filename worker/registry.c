@@ -56,12 +56,16 @@ registry_store_types(char *out, size_t size)
 }
 
 void
-registry_target_types(char *out, size_t size)
+registry_target_types(bool with_commands, char *out, size_t size)
 {
 	size_t used = 0;
 
 	out[0] = '\0';
 	for (size_t i = 0; targets[i] != NULL && used < size; i++)
-		used +=
-			(size_t) snprintf(out + used, size - used, "%s%s", i > 0 ? "," : "", targets[i]->type);
+	{
+		if (targets[i] == &target_command && !with_commands)
+			continue;
+		used += (size_t) snprintf(out + used, size - used, "%s%s", used > 0 ? "," : "",
+								  targets[i]->type);
+	}
 }

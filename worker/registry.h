@@ -6,12 +6,13 @@
 #ifndef ROTOR_WORKER_REGISTRY_H
 #define ROTOR_WORKER_REGISTRY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define REGISTRY_TYPES_SIZE 256
 
 /* Joined by commas, cut to fit. */
 extern void registry_store_types(char *out, size_t size);
-extern void registry_target_types(char *out, size_t size);
+extern void registry_target_types(bool with_commands, char *out, size_t size);
 
 #endif
