@@ -78,6 +78,7 @@ ca_dir_is_hashed(const char *path)
 	if (dir == NULL)
 		return false;
 	while (!hashed &&
+		   /* cppcheck-suppress readdirCalled ; the stream is this function's own */
 		   (entry = readdir(dir)) != NULL) /* NOLINT(concurrency-mt-unsafe): a folder of its own */
 	{
 		size_t len = strspn(entry->d_name, "0123456789abcdef");
@@ -374,11 +375,11 @@ set_connection(CURL *curl, const HttpRequest *request, const Peer *peer, long le
 	if (request->ca_file != NULL)
 	{
 		SET(CURLOPT_CAINFO, request->ca_file);
-		SET(CURLOPT_CAPATH, NULL);
+		SET(CURLOPT_CAPATH, (char *) NULL);
 	}
 	else if (hashed_ca_dir)
 		/* Certificates are looked up one by one; the bundle would cost each thread megabytes. */
-		SET(CURLOPT_CAINFO, NULL);
+		SET(CURLOPT_CAINFO, (char *) NULL);
 	return ok;
 }
 

@@ -30,7 +30,6 @@ struct MyClient
 	MYSQL *connected;
 	MYSQL_RES *result;
 	int failed;
-	my_bool freed;
 };
 
 struct MyAnswer
@@ -87,9 +86,9 @@ wait_for(MyClient *client, int wanted, Deadline deadline)
 	} while (happened == 0 || (happened < 0 && errno == EINTR));
 	if (fd.revents & (POLLERR | POLLHUP | POLLNVAL))
 		return wanted & (MYSQL_WAIT_READ | MYSQL_WAIT_WRITE);
-	return (fd.revents & POLLIN ? MYSQL_WAIT_READ : 0) |
-		   (fd.revents & POLLOUT ? MYSQL_WAIT_WRITE : 0) |
-		   (fd.revents & POLLPRI ? MYSQL_WAIT_EXCEPT : 0);
+	return ((fd.revents & POLLIN) != 0 ? MYSQL_WAIT_READ : 0) |
+		   ((fd.revents & POLLOUT) != 0 ? MYSQL_WAIT_WRITE : 0) |
+		   ((fd.revents & POLLPRI) != 0 ? MYSQL_WAIT_EXCEPT : 0);
 }
 
 /* Drives a call to its end. False if the deadline came first: nothing more can be sent then. */

@@ -284,9 +284,11 @@ split(char *list, const char *parts[PG_MAX_HOSTS])
 	for (char *at = list; at != NULL && count < PG_MAX_HOSTS; count++)
 	{
 		parts[count] = at;
-		at = strchr(at, ',');
-		if (at != NULL)
+		at += strcspn(at, ",");
+		if (*at == ',')
 			*at++ = '\0';
+		else
+			at = NULL;
 	}
 	return count;
 }

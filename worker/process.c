@@ -24,7 +24,8 @@ process_protect(void)
 	/* Either fails only where it is forbidden to give up a right, and then there is nothing to do. */
 	(void) prctl(PR_SET_DUMPABLE, 0);
 	(void) setrlimit(RLIMIT_CORE, &none);
-	(void) signal(SIGPIPE, SIG_IGN); /* NOLINT(concurrency-mt-unsafe): before any thread. */
+	(void) signal(SIGPIPE, SIG_IGN);
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread. */
 	(void) mallopt(M_ARENA_MAX, HEAPS_MAX);
 }
 

@@ -119,11 +119,11 @@ read_headers(Exchange *exchange)
 	cJSON_ArrayForEach(item, headers)
 	{
 		const char *text = cJSON_GetStringValue(item);
-		char *line = exchange->headers[exchange->header_count];
 
 		if (exchange->header_count == MAX_OWN_HEADERS || text == NULL || !is_line(text) ||
 			!is_header_name(item->string) || strstr(text, "{{") != NULL ||
-			snprintf(line, HEADER_SIZE, "%s: %s", item->string, text) >= HEADER_SIZE)
+			snprintf(exchange->headers[exchange->header_count], HEADER_SIZE, "%s: %s", item->string,
+					 text) >= HEADER_SIZE)
 			return bad_option(exchange, "headers",
 							  "an object of at most 13 short strings without placeholders");
 		exchange->header_count++;

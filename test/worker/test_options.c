@@ -155,7 +155,7 @@ TEST(long_lines_are_read_whole)
 	char text[1024];
 	RotorError err;
 
-	memcpy(text, "worker_name = ", 14);
+	(void) snprintf(text, sizeof(text), "worker_name = ");
 	memset(text + 14, 'n', 900);
 	memcpy(text + 914, "\n", sizeof("\n"));
 	assert_true(init(NULL, NULL, text, &err));
