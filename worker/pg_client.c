@@ -281,14 +281,13 @@ split(char *list, const char *parts[PG_MAX_HOSTS])
 {
 	int count = 0;
 
-	for (char *at = list; at != NULL && count < PG_MAX_HOSTS; count++)
+	for (char *at = list; count < PG_MAX_HOSTS; at++)
 	{
-		parts[count] = at;
+		parts[count++] = at;
 		at += strcspn(at, ",");
-		if (*at == ',')
-			*at++ = '\0';
-		else
-			at = NULL;
+		if (*at == '\0')
+			break;
+		*at = '\0';
 	}
 	return count;
 }
