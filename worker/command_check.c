@@ -181,22 +181,19 @@ check_all(Check *check, bool are_stores)
 	char **names;
 	int count;
 
-	switch (control_check_names(check->db, are_stores, &names, &count, &err))
+	ControlResult result = control_check_names(check->db, are_stores, &names, &count, &err);
+
+	if (result == CONTROL_REFUSED && strcmp(err.sqlstate, "42501") == 0)
 	{
-		case CONTROL_DONE:
-			break;
-		case CONTROL_REFUSED:
-			if (strcmp(err.sqlstate, "42501") == 0)
-			{
-				tell(check, VERDICT_SKIP,
-					 "%s: %s may not read them; name a role that may, by --control-user", kind,
-					 option_text(OPT_CONTROL_USER));
-				return;
-			}
-			/* fall through */
-		default:
-			tell(check, VERDICT_FAIL, "%s: %s", kind, err.message);
-			return;
+		tell(check, VERDICT_SKIP,
+			 "%s: %s may not read them; name a role that may, by --control-user", kind,
+			 option_text(OPT_CONTROL_USER));
+		return;
+	}
+	if (result != CONTROL_DONE)
+	{
+		tell(check, VERDICT_FAIL, "%s: %s", kind, err.message);
+		return;
 	}
 	for (int i = 0; i < count; i++)
 	{
