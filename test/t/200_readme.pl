@@ -23,6 +23,8 @@ my %not_run = (
 	q{PGOPTIONS='-c rotor.dump_values=on' pg_dump -Fc -d postgres -f home.dump} => '220_dump.pl does this',
 	'pg_restore -j 4 -N rotor -d postgres home.dump' => '220_dump.pl does this',
 	'log in with the password at hand' => 'says what an application does, in words; RotorTest.pm has such a client',
+	'{"rotation": "uuid", "lease": "uuid", "lease_seconds": 60, "step": "set", "attempt": 0, "look": false, "emergency": false,' =>
+	  'a job; test/regress/sql/outside.sql has such',
 	'FREE → FILLING → WAITING → TAKEN → DONE → FREE      the usual way' => 'a picture',
 	'LOG:  rotor: event="get_secret" secret="app_user" actor="app_user" session_user="app_user" client_addr="10.0.0.7" result="ok"' =>
 	  'lines of a log; those of this very run are compared with their form below',
