@@ -453,6 +453,20 @@ make_room(void)
 	}
 }
 
+/* How long there is nothing to do; negative: nothing of that kind is known to come. */
+static long
+rest_ms(int64 next_ms, int emergency_ms)
+{
+	long ms = rotor_poll_interval;
+
+	if (next_ms >= 0)
+		ms = Min(ms, next_ms);
+	if (emergency_ms > 0)
+		ms = Min(ms, emergency_ms);
+	/* What could not be seen to, as its role is locked, is tried again. */
+	return watch_is_waiting() ? Min(ms, LOCKED_PAUSE_MS) : ms;
+}
+
 void
 rotor_worker_main(Datum arg)
 {
@@ -473,7 +487,7 @@ rotor_worker_main(Datum arg)
 	{
 		Request *request;
 		int64 next_ms = -1;
-		long sleep_ms = rotor_poll_interval;
+		int emergency_ms = EMERGENCY_NONE;
 		uint32 wake_ups;
 		bool here;
 
@@ -495,8 +509,7 @@ rotor_worker_main(Datum arg)
 		here = extension_is_here(&failure);
 		if (here)
 		{
-			int emergency_ms = emergency_turn(counts);
-
+			emergency_ms = emergency_turn(counts);
 			if (emergency_ms == 0)
 			{
 				/* What others do meanwhile is put on record while there is room for it. */
@@ -505,28 +518,21 @@ rotor_worker_main(Datum arg)
 				continue;
 			}
 			next_ms = due_turn(DUE_MISSED, request_catch_up(), counts);
-			if (emergency_ms > 0)
-				sleep_ms = Min(sleep_ms, emergency_ms);
 		}
-		if (next_ms >= 0)
-			sleep_ms = Min(sleep_ms, next_ms);
 		if (outside_turn(here) || (here && (maintenance_turn() || resealing_turn())) ||
 			next_ms == 0)
 		{
 			(void) pgstat_report_stat(false);
 			continue;
 		}
-		/* What could not be seen to, as its role is locked, is tried again. */
-		if (watch_is_waiting())
-			sleep_ms = Min(sleep_ms, LOCKED_PAUSE_MS);
 		/* Nothing else tells autovacuum of our rows: a worker is no backend that idles. */
 		(void) pgstat_report_stat(true);
 		/* Of who came meanwhile the latch may know no more: its waits have reset it. */
 		if (request_wake_ups() != wake_ups || ConfigReloadPending)
 			continue;
 		pgstat_report_activity(STATE_IDLE, NULL);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep_ms,
-						 PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 rest_ms(next_ms, emergency_ms), PG_WAIT_EXTENSION);
 	}
 }
 

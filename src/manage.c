@@ -96,20 +96,18 @@ require_length(const char *what, const char *text)
 void
 manage_secret(const ManageOrder *order, const Actor *actor, Secret *secret)
 {
+	const char *username = order->username ? order->username : order->name;
 	Secret made = {0};
 	Policy plan;
 
+	if (OidIsValid(order->role))
+		username = GetUserNameFromId(order->role, false);
 	require_length("secret's name", order->name);
+	require_length("username", username);
 	manage_load_policy(order->policy, &plan);
 	manage_require_store_and_target(order->store, order->target);
 	strlcpy(made.name, order->name, sizeof(made.name));
-	if (OidIsValid(order->role))
-		strlcpy(made.username, GetUserNameFromId(order->role, false), sizeof(made.username));
-	else
-	{
-		require_length("username", order->username);
-		strlcpy(made.username, order->username, sizeof(made.username));
-	}
+	strlcpy(made.username, username, sizeof(made.username));
 	strlcpy(made.policy, order->policy, sizeof(made.policy));
 	strlcpy(made.target, order->target, sizeof(made.target));
 	made.role = order->role;

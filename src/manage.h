@@ -13,7 +13,7 @@ typedef struct ManageOrder
 {
 	const char *name;
 	Oid role;			  /* InvalidOid: an account at a target outside */
-	const char *username; /* that account; NULL: the role's name */
+	const char *username; /* that account; NULL: of the secret's name */
 	const char *policy;
 	const char *store;
 	const char *target;
