@@ -346,9 +346,11 @@ assert_invariants($node, $_, 'at the end') for map { "user_$_" } 1 .. 3;
 	my $offset = -s $alone->logfile;
 	my $since = time;
 	my $call = start_call($alone, q{SELECT * FROM rotor.rotate_all(pattern => 'a\_1')});
-	sleep 3;
-	my $started = () = slurp_file($alone->logfile, $offset) =~ /registering background worker "rotor worker/g;
-	cmp_ok($started, '>', 1, 'not preloaded: while a role is locked, who waits looks again');
+	my $started;
+	ok(poll_until(sub {
+		$started = () = slurp_file($alone->logfile, $offset) =~ /registering background worker "rotor worker/g;
+		$started > 6;
+	}), 'not preloaded: while a role is locked, who waits looks again');
 	# The session and the postmaster write the line.
 	cmp_ok($started, '<=', 2 * ((time - $since) / 0.2 + 2), 'not preloaded: after a pause each time');
 	sql($alone, 'SELECT pg_cancel_backend(' . call_pid($alone, $call) . ')');
