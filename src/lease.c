@@ -14,6 +14,7 @@
 #include "lease.h"
 #include "rotation_job.h"
 #include "secret_buf.h"
+#include "transaction.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -50,6 +51,14 @@ find_waiting(const LeaseClaim *claim, pg_uuid_t *ids)
 			*DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
 	SPI_freetuptable(SPI_tuptable);
 	return count;
+}
+
+static void
+load_job(const pg_uuid_t *id, RotationRow *row, Secret *secret, Policy *policy)
+{
+	if (!catalog_load_rotation(id, row, CurrentMemoryContext) ||
+		!catalog_load_secret(row->secret_id, secret, policy, CurrentMemoryContext))
+		elog(ERROR, "the rotation is gone");
 }
 
 /* The lease is on record before anything is sent under it. */
@@ -95,9 +104,7 @@ hand_out(const pg_uuid_t *id, const char *worker, size_t *size)
 	Failure failure = {0};
 	char *json;
 
-	if (!catalog_load_rotation(id, &row, CurrentMemoryContext) ||
-		!catalog_load_secret(row.secret_id, &secret, &policy, CurrentMemoryContext))
-		elog(ERROR, "the rotation is gone");
+	load_job(id, &row, &secret, &policy);
 	lease.look = row.unsettled || row.leased;
 	json = work_order(&secret, &policy, &row, &lease, size, &failure);
 	if (json != NULL)
@@ -105,6 +112,56 @@ hand_out(const pg_uuid_t *id, const char *worker, size_t *size)
 	else
 		fail_at_once(&row, &secret, &policy, &failure);
 	return json;
+}
+
+/* One job, on its way to a worker. */
+typedef struct HandOut
+{
+	const pg_uuid_t *rotation;
+	const char *worker;
+	MemoryContext keep;
+	char *json; /* NULL: it has failed at once */
+	size_t size;
+} HandOut;
+
+static void
+do_hand_out(void *arg)
+{
+	HandOut *out = arg;
+
+	MemoryContextSwitchTo(out->keep);
+	out->json = hand_out(out->rotation, out->worker, &out->size);
+}
+
+/* False, with *failure filled and nothing changed, if an error is raised: it is this job's alone. */
+static bool
+try_hand_out(HandOut *out, const pg_uuid_t *rotation, const char *worker, Failure *failure)
+{
+	memset(out, 0, sizeof(*out));
+	out->rotation = rotation;
+	out->worker = worker;
+	out->keep = CurrentMemoryContext;
+	return subtransaction_run(do_hand_out, out, NULL, failure);
+}
+
+/* What the job needs cannot be had now, such as its key: the attempt has failed. */
+static void
+fail_job(const pg_uuid_t *id, const Failure *failure)
+{
+	RotationAnswer answer = {0};
+	OutsideReport report = {.outcome = outcome_of_sqlstate(failure->sqlstate),
+							.sqlstate = failure->sqlstate,
+							.message = failure->message,
+							.ms = -1};
+	RotationRow row;
+	Secret secret;
+	Policy policy;
+
+	load_job(id, &row, &secret, &policy);
+	report.unsettled = row.unsettled || row.leased;
+	if (report.unsettled)
+		report.outcome = FSM_OUTCOME_TRANSIENT;
+	rotation_report(&row, &secret, &policy, &report, &answer);
 }
 
 void
@@ -115,20 +172,23 @@ lease_claim(const LeaseClaim *claim, void (*give)(const char *json, void *arg), 
 
 	for (int i = 0; i < count; i++)
 	{
-		size_t size;
-		char *json = hand_out(&ids[i], claim->worker, &size);
+		HandOut out;
+		Failure failure = {0};
 
-		if (json == NULL)
-			continue;
-		PG_TRY();
+		if (!try_hand_out(&out, &ids[i], claim->worker, &failure))
+			fail_job(&ids[i], &failure);
+		else if (out.json != NULL)
 		{
-			give(json, arg);
+			PG_TRY();
+			{
+				give(out.json, arg);
+			}
+			PG_FINALLY();
+			{
+				secret_wipe(out.json, out.size);
+			}
+			PG_END_TRY();
 		}
-		PG_FINALLY();
-		{
-			secret_wipe(json, size);
-		}
-		PG_END_TRY();
 	}
 }
 
@@ -192,6 +252,8 @@ lease_report(const pg_uuid_t *rotation, const pg_uuid_t *lease, const OutsideRep
 	RotationRow row;
 	Secret secret;
 	Policy policy;
+	HandOut out;
+	Failure failure = {0};
 	char *worker;
 
 	require_lease(rotation, lease, &row, &worker);
@@ -201,8 +263,12 @@ lease_report(const pg_uuid_t *rotation, const pg_uuid_t *lease, const OutsideRep
 	if (next == NULL)
 		return;
 	*next = NULL;
-	if (answer->outside && answer->delay_ms == 0)
-		*next = hand_out(rotation, worker, next_size);
+	/* If it cannot be handed out now, the report counts all the same: a claim will tell. */
+	if (answer->outside && answer->delay_ms == 0 && try_hand_out(&out, rotation, worker, &failure))
+	{
+		*next = out.json;
+		*next_size = out.size;
+	}
 }
 
 void

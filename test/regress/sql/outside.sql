@@ -196,6 +196,16 @@ SELECT t.claim();
 SELECT status FROM rotor.cancel((SELECT rotation FROM t.job WHERE secret = 't_stored'));
 SELECT t.error(format('SELECT rotor.complete(%L, %L, $$ok$$)', rotation, lease)) LIKE '55000%' AS late_answer FROM t.job WHERE secret = 't_stored';
 
+-- A value that is damaged fails alone; the others of the same claim are handed out.
+SELECT status FROM rotor.rotate('t_remote', wait => false);
+SELECT t.waits();
+UPDATE rotor.version SET sealed = set_byte(sealed, 40, get_byte(sealed, 40) # 1)
+WHERE id = (SELECT r.version_id FROM rotor.rotations r WHERE r.secret = 't_remote' ORDER BY queued_at DESC LIMIT 1);
+SELECT status FROM rotor.rotate('t_stored', wait => false);
+SELECT t.claim();
+SELECT step, status, dead_letter, outcome, error_code FROM t.how('t_remote');
+SELECT t.fails('t_stored', 'permanent', '42501', 'no');
+
 -- Nothing that a worker or anybody else sees holds a value.
 SELECT count(*) FROM rotor.audit_log a, (SELECT rotor.get_secret(s, 'current') ->> 'password' FROM unnest(ARRAY['t_remote', 't_stored', 't_published']) s) v (value)
 WHERE position(v.value IN a::text) > 0;
