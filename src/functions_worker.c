@@ -25,6 +25,7 @@ ROTOR_FUNCTION(rotor_setup_worker);
 #define MAX_CLAIM		 256
 #define WORKER_NAME_SIZE 256
 #define MESSAGE_SIZE	 2048
+#define RESULT_KB		 (512 * 1024) /* more than MAX_CLAIM jobs can take */
 
 /* --- arguments --- */
 
@@ -121,6 +122,24 @@ put_job(const char *json, void *arg)
 	secret_wipe(VARDATA(DatumGetPointer(values[0])), strlen(json));
 }
 
+/* Values must not be spilled to a temporary file, however small work_mem is. */
+static void
+begin_result_in_memory(FunctionCallInfo fcinfo)
+{
+	int usual = work_mem;
+
+	work_mem = RESULT_KB;
+	PG_TRY();
+	{
+		InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	}
+	PG_FINALLY();
+	{
+		work_mem = usual;
+	}
+	PG_END_TRY();
+}
+
 Datum
 rotor_claim(PG_FUNCTION_ARGS)
 {
@@ -139,7 +158,7 @@ rotor_claim(PG_FUNCTION_ARGS)
 	if (claim.max_jobs < 1 || claim.max_jobs > MAX_CLAIM)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("max_jobs must be between 1 and %d", MAX_CLAIM)));
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	begin_result_in_memory(fcinfo);
 	access_enter(&scope);
 	lease_claim(&claim, put_job, fcinfo->resultinfo);
 	access_leave(&scope);
