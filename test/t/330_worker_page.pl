@@ -13,8 +13,9 @@ use RotorPages;
 use RotorTest;
 use Test::More;
 
-# To the program it would be a setting that there is not.
-my $top = delete $ENV{ROTOR_TOP} // '..';
+# To the program what steers the tests would be settings that there are not.
+my $top = $ENV{ROTOR_TOP} // '..';
+delete $ENV{$_} for grep { /^ROTOR_/ } keys %ENV;
 
 #---------------------------------------------------------------------------------------------------------------------
 # The program

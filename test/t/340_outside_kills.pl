@@ -15,7 +15,9 @@ use RotorTest;
 use Test::More;
 use Time::HiRes qw(usleep time);
 
-my $top   = delete $ENV{ROTOR_TOP} // '..';
+my $top = $ENV{ROTOR_TOP} // '..';
+# To the program what steers the tests would be settings that there are not.
+delete $ENV{$_} for grep { /^ROTOR_/ } keys %ENV;
 my $kills = delete $ENV{KILLS} || 30;
 my $seed  = delete $ENV{SEED}  || int(time * 1000) % 1_000_000_007;
 srand $seed;
