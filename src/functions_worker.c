@@ -15,6 +15,7 @@
 #include "report.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 
 ROTOR_FUNCTION(rotor_claim);
 ROTOR_FUNCTION(rotor_heartbeat);
@@ -117,9 +118,16 @@ put_job(const char *json, void *arg)
 	Datum values[1] = {CStringGetTextDatum(json)};
 	bool nulls[1] = {false};
 
-	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
-	/* The tuplestore and the client have theirs. */
-	secret_wipe(VARDATA(DatumGetPointer(values[0])), strlen(json));
+	PG_TRY();
+	{
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	}
+	PG_FINALLY();
+	{
+		/* The tuplestore and the client have theirs. */
+		secret_wipe(VARDATA(DatumGetPointer(values[0])), strlen(json));
+	}
+	PG_END_TRY();
 }
 
 /* Values must not be spilled to a temporary file, however small work_mem is. */
@@ -218,7 +226,7 @@ rotor_complete(PG_FUNCTION_ARGS)
 	MemoryContext inner;
 	char *next;
 	size_t size;
-	text *result = NULL;
+	text *volatile result = NULL;
 
 	read_ids(fcinfo, &rotation, &lease);
 	require_writable("rotor.complete()");
@@ -228,9 +236,16 @@ rotor_complete(PG_FUNCTION_ARGS)
 	if (next != NULL)
 	{
 		inner = MemoryContextSwitchTo(caller);
-		result = cstring_to_text(next);
-		MemoryContextSwitchTo(inner);
-		secret_wipe(next, size);
+		PG_TRY();
+		{
+			result = cstring_to_text(next);
+		}
+		PG_FINALLY();
+		{
+			MemoryContextSwitchTo(inner);
+			secret_wipe(next, size);
+		}
+		PG_END_TRY();
 	}
 	access_leave(&scope);
 	if (!answer.outside && !fsm_is_over(answer.status))
@@ -283,6 +298,7 @@ rotor_setup_worker(PG_FUNCTION_ARGS)
 	char *name = bounded_text(fcinfo, 0, "role", NAMEDATALEN);
 	const char *role = quote_identifier(name);
 	bool made = false;
+	StringInfoData detail;
 	Actor actor;
 	AccessScope scope;
 
@@ -300,7 +316,11 @@ rotor_setup_worker(PG_FUNCTION_ARGS)
 		catalog_execute(
 			psprintf("GRANT EXECUTE ON FUNCTION rotor.%s TO %s", worker_functions[i], role), 0,
 			NULL, NULL, NULL);
-	catalog_audit_event(&actor, "worker_set_up", NULL, NULL);
+	initStringInfo(&detail);
+	appendStringInfoString(&detail, "{\"role\":");
+	escape_json(&detail, name);
+	appendStringInfoChar(&detail, '}');
+	catalog_audit_event(&actor, "worker_set_up", NULL, detail.data);
 	access_leave(&scope);
 	if (made)
 		ereport(NOTICE,

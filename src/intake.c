@@ -14,6 +14,7 @@
 #include "keyring.h"
 #include "report.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #define VALID_SECONDS	 86400
 #define PRIVATE_KEY_SIZE 2048 /* of a P-256 key in PEM: a few hundred bytes */
@@ -22,6 +23,7 @@
 static char private_key[PRIVATE_KEY_SIZE];
 static size_t private_key_len = 0;
 static char *certificate = NULL;
+static TimestampTz made_at;
 
 static void crypto_failed(const char *what) ROTOR_NORETURN;
 
@@ -91,7 +93,12 @@ make_pair(void)
 				PEM_write_bio_X509(bio, x509) == 1 && keep_private_key(key);
 
 	if (made)
+	{
+		if (certificate != NULL)
+			pfree(certificate);
 		certificate = text_of(bio);
+		made_at = GetCurrentTimestamp();
+	}
 	BIO_free(bio);
 	X509_free(x509);
 	EVP_PKEY_free(key);
@@ -102,7 +109,9 @@ make_pair(void)
 char *
 intake_certificate(void)
 {
-	if (certificate == NULL)
+	/* Whoever gets it has half of its life left to use it. */
+	if (certificate == NULL ||
+		TimestampDifferenceExceeds(made_at, GetCurrentTimestamp(), VALID_SECONDS * 1000 / 2))
 	{
 		keyring_protect_process();
 		make_pair();

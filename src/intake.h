@@ -10,7 +10,7 @@
 
 #include "secret_buf.h"
 
-/* The session's certificate, PEM, palloc'd; made at its first use, for a day. */
+/* The session's certificate, PEM, palloc'd; made at its first use, and anew after half a day. */
 extern char *intake_certificate(void);
 
 /*

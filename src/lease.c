@@ -108,7 +108,18 @@ hand_out(const pg_uuid_t *id, const char *worker, size_t *size)
 	lease.look = row.unsettled || row.leased;
 	json = work_order(&secret, &policy, &row, &lease, size, &failure);
 	if (json != NULL)
-		write_lease(id, &lease, worker);
+	{
+		PG_TRY();
+		{
+			write_lease(id, &lease, worker);
+		}
+		PG_CATCH();
+		{
+			secret_wipe(json, *size);
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
 	else
 		fail_at_once(&row, &secret, &policy, &failure);
 	return json;

@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 
+#include "mb/pg_wchar.h"
 #include "report.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -51,14 +52,25 @@ report_failure(const Failure *failure, const pg_uuid_t *rotation)
 					failure->hint[0] ? errhint("%s", failure->hint) : 0));
 }
 
+/* Cut to fit, but never within a character: peers speak many languages, and a table has to hold it. */
+static void
+copy_words(char *out, const char *words, size_t size)
+{
+	size_t len = words ? (size_t) pg_mbcliplen(words, (int) strlen(words), (int) size - 1) : 0;
+
+	if (len > 0)
+		memcpy(out, words, len);
+	out[len] = '\0';
+}
+
 void
 failure_set(Failure *failure, int sqlstate, const char *message, const char *detail,
 			const char *hint)
 {
 	failure->sqlstate = sqlstate;
-	strlcpy(failure->message, message, sizeof(failure->message));
-	strlcpy(failure->detail, detail ? detail : "", sizeof(failure->detail));
-	strlcpy(failure->hint, hint ? hint : "", sizeof(failure->hint));
+	copy_words(failure->message, message, sizeof(failure->message));
+	copy_words(failure->detail, detail, sizeof(failure->detail));
+	copy_words(failure->hint, hint, sizeof(failure->hint));
 }
 
 #define STRETCH 4
