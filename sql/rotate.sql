@@ -10,7 +10,7 @@ COMMENT ON FUNCTION rotor.rotate(text, boolean, text, text, boolean) IS
 CREATE FUNCTION rotor.run_due(OUT status text, OUT rotations bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_run_due';
 COMMENT ON FUNCTION rotor.run_due() IS
-    'does every rotation that is due or queued or was left unfinished, and counts them by status; for servers driven by cron or pg_cron';
+    'does every rotation that is due or queued or was left unfinished and is in no other hands, and counts them by status; for servers driven by cron or pg_cron';
 
 CREATE FUNCTION rotor.next_runs(
     policy text, count int DEFAULT 10, after timestamptz DEFAULT NULL,
