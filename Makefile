@@ -60,6 +60,8 @@ OBJS = \
 	src/login_slots.o \
 	src/maintenance.o \
 	src/manage.o \
+	src/manage_pair.o \
+	src/pair.o \
 	src/master_key.o \
 	src/master_key_file.o \
 	src/outside.o \
@@ -132,6 +134,7 @@ REGRESS = \
 	upkeep \
 	compliance \
 	outside \
+	pair \
 	objects \
 	extension
 

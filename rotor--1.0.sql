@@ -54,7 +54,10 @@ CREATE TABLE rotor.policy (
         CONSTRAINT policy_jitter_is_not_negative CHECK (jitter >= interval '0')
         CONSTRAINT policy_jitter_is_at_most_31_days CHECK (jitter <= interval '31 days'),
     strategy            text NOT NULL DEFAULT 'staged'
-        CONSTRAINT policy_strategy_is_staged_or_immediate CHECK (strategy IN ('staged', 'immediate')),
+        CONSTRAINT policy_strategy_is_known CHECK (strategy IN ('staged', 'immediate', 'blue_green')),
+    grace_period        interval NOT NULL DEFAULT '1 hour'
+        CONSTRAINT policy_grace_period_is_not_negative CHECK (grace_period >= interval '0')
+        CONSTRAINT policy_grace_period_is_at_most_366_days CHECK (grace_period <= interval '366 days'),
     verification        text NOT NULL DEFAULT 'login'
         CONSTRAINT policy_verification_is_login_or_verifier CHECK (verification IN ('login', 'verifier')),
     verify_query        text,
@@ -107,7 +110,8 @@ COMMENT ON COLUMN rotor.policy.time_zone IS 'time zone of schedule, window_sched
 COMMENT ON COLUMN rotor.policy.window_schedule IS 'when a window opens, as cron writes it; scheduled rotations begin only while one is open; null, with window_duration: at the times of schedule';
 COMMENT ON COLUMN rotor.policy.window_duration IS 'how long a window is open, a minute to 31 days; null: rotations begin at any time';
 COMMENT ON COLUMN rotor.policy.jitter IS 'each scheduled rotation is delayed by a random time up to this, which does not leave its window; at most 31 days; null: none';
-COMMENT ON COLUMN rotor.policy.strategy IS 'staged: answers when the new password is proved, restores the old one if it is refused; immediate: answers when it is set, proves it afterwards';
+COMMENT ON COLUMN rotor.policy.strategy IS 'staged: answers when the new password is proved, restores the old one if it is refused; immediate: answers when it is set, proves it afterwards; blue_green: the secret has two roles, which are used in turn';
+COMMENT ON COLUMN rotor.policy.grace_period IS 'blue_green: how long the role that was used before can still log in, up to 366 days';
 COMMENT ON COLUMN rotor.policy.verification IS 'login: the server must ask for the password and accept it; verifier: where pg_hba.conf asks for none, a check of the stored verifier suffices';
 COMMENT ON COLUMN rotor.policy.verify_query IS 'one SELECT, run as the rotated role after its login; if it fails for good, the rotation succeeds with a note, for the password is proved; null: the login suffices';
 COMMENT ON COLUMN rotor.policy.verify_database IS 'database of the verification login; null: rotor''s own';
@@ -207,7 +211,8 @@ CREATE TABLE rotor.secret (
     options           jsonb NOT NULL DEFAULT '{}'
         CONSTRAINT secret_options_is_an_object CHECK (jsonb_typeof(options) = 'object')
         CONSTRAINT secret_options_hold_no_credential CHECK (
-            NOT options ?| ARRAY['password', 'secret', 'secret_id', 'secret_access_key', 'session_token', 'token', 'api_key'])
+            NOT options ?| ARRAY['password', 'secret', 'secret_id', 'secret_access_key', 'session_token', 'token', 'api_key']),
+    retire_at         timestamptz
 );
 CREATE UNIQUE INDEX secret_name ON rotor.secret (name) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX secret_role ON rotor.secret (target, role_oid, system_identifier)
@@ -217,6 +222,8 @@ CREATE UNIQUE INDEX secret_account ON rotor.secret
     WHERE deleted_at IS NULL AND role_oid = 0;
 CREATE INDEX secret_due ON rotor.secret (system_identifier, next_rotation)
     WHERE enabled AND deleted_at IS NULL AND next_rotation IS NOT NULL;
+CREATE INDEX secret_retire ON rotor.secret (system_identifier, retire_at)
+    WHERE deleted_at IS NULL AND retire_at IS NOT NULL;
 CREATE INDEX secret_policy ON rotor.secret (policy, id);
 CREATE INDEX secret_deleted ON rotor.secret (deleted_at) WHERE deleted_at IS NOT NULL;
 COMMENT ON TABLE rotor.secret IS 'one managed credential; made by manage() or the first rotate()';
@@ -237,6 +244,7 @@ COMMENT ON COLUMN rotor.secret.created_at IS 'when it was taken under management
 COMMENT ON COLUMN rotor.secret.created_by IS 'who took it under management';
 COMMENT ON COLUMN rotor.secret.deleted_at IS 'when management ended; null while it lasts; purge() removes the secret when rotor.recovery_window has passed';
 COMMENT ON COLUMN rotor.secret.options IS 'what else its target or store needs to know of it, by their types, such as key: its name at the store';
+COMMENT ON COLUMN rotor.secret.retire_at IS 'when its role is to be locked, which was in use before another one: see rotor.pair; null: not';
 
 CREATE TABLE rotor.data_key (
     id            uuid PRIMARY KEY,
@@ -291,9 +299,9 @@ CREATE TABLE rotor.rotation (
     secret_id          bigint NOT NULL REFERENCES rotor.secret,
     version_id         uuid,
     trigger            text NOT NULL CONSTRAINT rotation_trigger_is_known
-        CHECK (trigger IN ('manual', 'schedule', 'rollback', 'emergency', 'value')),
-    strategy           text NOT NULL CONSTRAINT rotation_strategy_is_staged_or_immediate
-        CHECK (strategy IN ('staged', 'immediate')),
+        CHECK (trigger IN ('manual', 'schedule', 'rollback', 'emergency', 'value', 'grace_period')),
+    strategy           text NOT NULL CONSTRAINT rotation_strategy_is_known
+        CHECK (strategy IN ('staged', 'immediate', 'blue_green')),
     step               text NOT NULL,
     status             text NOT NULL CONSTRAINT rotation_status_is_known
         CHECK (status IN ('pending', 'in_progress', 'verifying', 'success', 'failed', 'rolled_back', 'cancelled')),
@@ -339,9 +347,9 @@ COMMENT ON TABLE rotor.rotation IS 'one attempt to give a secret a new value; it
 COMMENT ON COLUMN rotor.rotation.id IS 'the rotation''s uuid';
 COMMENT ON COLUMN rotor.rotation.secret_id IS 'the secret';
 COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings; history outlives it';
-COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule, rollback, emergency, or value: the user''s own';
-COMMENT ON COLUMN rotor.rotation.strategy IS 'staged or immediate';
-COMMENT ON COLUMN rotor.rotation.step IS 'what comes next: create, set, test, finish, undo; done when it is over';
+COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule, rollback, emergency, value: the user''s own, or grace_period: it is over, and the role that was used before is locked';
+COMMENT ON COLUMN rotor.rotation.strategy IS 'staged, immediate or blue_green';
+COMMENT ON COLUMN rotor.rotation.step IS 'what comes next: create, publish, set, test, finish, undo, retire; done when it is over';
 COMMENT ON COLUMN rotor.rotation.status IS 'pending, in_progress, verifying; then success, failed, rolled_back or cancelled';
 COMMENT ON COLUMN rotor.rotation.attempt IS 'transient failures of the present step so far';
 COMMENT ON COLUMN rotor.rotation.next_attempt_at IS 'not before then; null when it is over';
@@ -369,6 +377,24 @@ COMMENT ON COLUMN rotor.rotation.unsettled IS 'something was sent for its presen
 COMMENT ON COLUMN rotor.rotation.lease IS 'of the worker that has its present step; null: none has';
 COMMENT ON COLUMN rotor.rotation.leased_by IS 'that worker, as it calls itself';
 COMMENT ON COLUMN rotor.rotation.leased_until IS 'when another one may take it over';
+
+CREATE TABLE rotor.pair (
+    name       text COLLATE "C" PRIMARY KEY
+        CONSTRAINT pair_name_is_1_to_128_characters CHECK (length(name) BETWEEN 1 AND 128),
+    in_use     bigint NOT NULL UNIQUE REFERENCES rotor.secret ON DELETE CASCADE,
+    resting    bigint NOT NULL UNIQUE REFERENCES rotor.secret ON DELETE CASCADE,
+    owner      text NOT NULL,
+    owner_oid  oid NOT NULL,
+    used_since timestamptz,
+    CONSTRAINT pair_is_two_secrets CHECK (in_use <> resting)
+);
+COMMENT ON TABLE rotor.pair IS 'two secrets whose roles are used in turn (strategy blue_green), and the name by which applications ask for the one that is in use';
+COMMENT ON COLUMN rotor.pair.name IS 'name by which functions find the one in use, and rotate the other';
+COMMENT ON COLUMN rotor.pair.in_use IS 'the secret that get_secret() gives; before the first rotation it has no value';
+COMMENT ON COLUMN rotor.pair.resting IS 'the secret that is rotated next';
+COMMENT ON COLUMN rotor.pair.owner IS 'name of the role that both are members of, log in as, and have the settings of, when it was last seen';
+COMMENT ON COLUMN rotor.pair.owner_oid IS 'its oid, in the cluster of the secrets';
+COMMENT ON COLUMN rotor.pair.used_since IS 'when they took turns for the last time';
 
 CREATE TABLE rotor.saved_verifier (
     rotation_id       uuid PRIMARY KEY REFERENCES rotor.rotation,
@@ -795,6 +821,7 @@ CREATE VIEW rotor.secrets AS
            CASE WHEN s.system_identifier <> c.system_identifier THEN 'other_cluster'
                 WHEN a.oid IS NULL AND s.role_oid <> 0 THEN 'no_role' WHEN NOT s.enabled THEN 'disabled'
                 WHEN v.superseded_at IS NOT NULL THEN 'changed_elsewhere'
+                WHEN o.resting IS NOT NULL THEN 'resting'
                 WHEN s.next_rotation = s.quarantined_until THEN 'quarantined'
                 WHEN v.id IS NULL THEN 'no_value' ELSE 'active' END AS state, s.failures,
            CASE WHEN s.next_rotation = s.quarantined_until THEN s.quarantined_until END AS quarantined_until
@@ -802,11 +829,22 @@ CREATE VIEW rotor.secrets AS
     CROSS JOIN pg_catalog.pg_control_system() c
     LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier
     LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
+    LEFT JOIN rotor.pair o ON o.resting = s.id
     LEFT JOIN LATERAL (
         SELECT r.id, r.status, r.error_code, r.error_message FROM rotor.rotation r
         WHERE r.secret_id = s.id ORDER BY r.queued_at DESC LIMIT 1) l ON true
     WHERE s.deleted_at IS NULL;
 COMMENT ON VIEW rotor.secrets IS 'one row a secret: role, policy, store, age of the password, next rotation, last result, state; never a value';
+
+CREATE VIEW rotor.pairs AS
+    SELECT p.name AS secret, coalesce(a.rolname::text, p.owner) AS owner, u.name AS in_use, r.name AS resting,
+           p.used_since, r.retire_at, r.next_rotation, u.policy
+    FROM rotor.pair p
+    JOIN rotor.secret u ON u.id = p.in_use AND u.deleted_at IS NULL
+    JOIN rotor.secret r ON r.id = p.resting AND r.deleted_at IS NULL
+    CROSS JOIN pg_catalog.pg_control_system() c
+    LEFT JOIN pg_catalog.pg_roles a ON a.oid = p.owner_oid AND u.system_identifier = c.system_identifier;
+COMMENT ON VIEW rotor.pairs IS 'two secrets whose roles are used in turn (strategy blue_green): which is in use, which rests, since when, and until when the one that rests can log in';
 
 CREATE VIEW rotor.unmanaged AS
     SELECT s.name AS secret, s.username AS role, s.policy, s.deleted_at AS unmanaged_at,
@@ -852,6 +890,7 @@ CREATE VIEW rotor.dead_letter AS
     SELECT r.id, s.name AS secret, s.username AS role, r.step, r.attempt, r.outcome, r.error_code,
            r.error_message, r.note, r.version_id, r.trigger, r.requested_by, r.queued_at, r.finished_at,
            CASE WHEN r.unsettled THEN 'it is not known what the target or the store has; who goes on looks first'
+                WHEN r.step = 'retire' THEN 'the role that was in use before can still log in'
                 WHEN r.step = 'test' THEN 'the new password is set and current, but was not proved'
                 WHEN r.step IN ('finish', 'undo') THEN 'the role may not accept the current version'
                 ELSE 'the role still has its former password' END AS state,
@@ -922,7 +961,7 @@ CREATE VIEW rotor.compliance AS
                 WHEN b.secret IS NULL THEN format('SELECT rotor.manage(%L)', b.role)
                 WHEN f.finding = 'dead_letter' THEN format(k.remedy, b.dead_letter)
                 WHEN f.finding = 'no_login' THEN format(k.remedy, b.role)
-                ELSE format(k.remedy, b.secret) END AS remedy
+                ELSE format(k.remedy, coalesce(b.pair, b.secret)) END AS remedy
     FROM (
         SELECT coalesce(v.role, a.rolname, s.username)::text AS role, s.name AS secret, s.enabled, s.created_at, s.next_rotation,
                s.next_rotation = s.quarantined_until AS quarantined,
@@ -931,12 +970,14 @@ CREATE VIEW rotor.compliance AS
                p.rotation_interval, p.valid_until_margin, s.failures,
                p.jitter IS NOT NULL OR p.window_duration IS NOT NULL AS spread, w.set_at, w.verified_at, w.superseded_at,
                r.id IS NOT NULL AS rotating, coalesce(r.next_attempt_at, CASE WHEN s.enabled THEN s.next_rotation END) AS due_at,
-               d.id AS dead_letter, d.finished_at AS died_at
+               d.id AS dead_letter, d.finished_at AS died_at,
+               o.name AS pair, o.resting = s.id AS rests, o.used_since IS NULL AS unused
         FROM rotor.coverage v
         FULL JOIN (SELECT * FROM rotor.secret WHERE deleted_at IS NULL) s ON s.name = v.secret
         CROSS JOIN pg_catalog.pg_control_system() c
         LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier
         LEFT JOIN rotor.policy p ON p.name = s.policy
+        LEFT JOIN rotor.pair o ON s.id IN (o.in_use, o.resting)
         LEFT JOIN rotor.version w ON w.secret_id = s.id AND w.stage = 'current'
         LEFT JOIN rotor.rotation r ON r.secret_id = s.id AND r.status IN ('pending', 'in_progress', 'verifying')
         LEFT JOIN (SELECT DISTINCT ON (secret_id) secret_id, id, finished_at FROM rotor.rotation
@@ -952,13 +993,13 @@ CREATE VIEW rotor.compliance AS
         WHEN NOT b.here THEN ARRAY['other_cluster']
         WHEN NOT b.role_exists THEN ARRAY['no_role']
         ELSE ARRAY[
-            CASE WHEN NOT b.rolcanlogin THEN 'no_login' END,
+            CASE WHEN NOT b.rolcanlogin AND (b.pair IS NULL OR NOT (b.rests OR b.unused)) THEN 'no_login' END,
             CASE WHEN b.password_type = 'md5' THEN 'md5_password' END,
-            CASE WHEN b.set_at IS NULL AND NOT b.rotating THEN 'never_rotated' END,
+            CASE WHEN b.set_at IS NULL AND NOT b.rotating AND b.rests IS NOT true THEN 'never_rotated' END,
             CASE WHEN b.verified_at IS NULL AND b.set_at IS NOT NULL AND NOT b.rotating THEN 'never_verified' END,
             CASE WHEN b.in_sync = false AND NOT b.rotating THEN 'changed_elsewhere' END,
             -- Windows and jitter let the next rotation come later than the interval says.
-            CASE WHEN b.too_old AND NOT (b.spread AND b.failures = 0 AND coalesce(b.due_at > clock.now, false))
+            CASE WHEN b.too_old AND b.rests IS NOT true AND NOT (b.spread AND b.failures = 0 AND coalesce(b.due_at > clock.now, false))
                 THEN 'older_than_policy' END,
             CASE WHEN b.due_at < clock.now - interval '1 minute' THEN 'overdue' END,
             CASE WHEN NOT b.enabled THEN 'disabled' WHEN b.quarantined THEN 'quarantined' END,
@@ -1098,6 +1139,7 @@ SELECT pg_catalog.pg_extension_config_dump('rotor.target', 'WHERE NOT builtin');
 SELECT pg_catalog.pg_extension_config_dump('rotor.store', 'WHERE NOT builtin');
 SELECT pg_catalog.pg_extension_config_dump('rotor.secret', '');
 SELECT pg_catalog.pg_extension_config_dump('rotor.secret_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('rotor.pair', '');
 SELECT pg_catalog.pg_extension_config_dump('rotor.access_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('rotor.data_key',
     $$WHERE coalesce(nullif(pg_catalog.current_setting('rotor.dump_values', true), ''), 'off')::boolean$$);

@@ -73,6 +73,7 @@ SELECT pg_catalog.pg_extension_config_dump('rotor.target', 'WHERE NOT builtin');
 SELECT pg_catalog.pg_extension_config_dump('rotor.store', 'WHERE NOT builtin');
 SELECT pg_catalog.pg_extension_config_dump('rotor.secret', '');
 SELECT pg_catalog.pg_extension_config_dump('rotor.secret_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('rotor.pair', '');
 SELECT pg_catalog.pg_extension_config_dump('rotor.access_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('rotor.data_key',
     $$WHERE coalesce(nullif(pg_catalog.current_setting('rotor.dump_values', true), ''), 'off')::boolean$$);

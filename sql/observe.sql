@@ -25,6 +25,7 @@ CREATE VIEW rotor.secrets AS
            CASE WHEN s.system_identifier <> c.system_identifier THEN 'other_cluster'
                 WHEN a.oid IS NULL AND s.role_oid <> 0 THEN 'no_role' WHEN NOT s.enabled THEN 'disabled'
                 WHEN v.superseded_at IS NOT NULL THEN 'changed_elsewhere'
+                WHEN o.resting IS NOT NULL THEN 'resting'
                 WHEN s.next_rotation = s.quarantined_until THEN 'quarantined'
                 WHEN v.id IS NULL THEN 'no_value' ELSE 'active' END AS state, s.failures,
            CASE WHEN s.next_rotation = s.quarantined_until THEN s.quarantined_until END AS quarantined_until
@@ -32,11 +33,22 @@ CREATE VIEW rotor.secrets AS
     CROSS JOIN pg_catalog.pg_control_system() c
     LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier
     LEFT JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current'
+    LEFT JOIN rotor.pair o ON o.resting = s.id
     LEFT JOIN LATERAL (
         SELECT r.id, r.status, r.error_code, r.error_message FROM rotor.rotation r
         WHERE r.secret_id = s.id ORDER BY r.queued_at DESC LIMIT 1) l ON true
     WHERE s.deleted_at IS NULL;
 COMMENT ON VIEW rotor.secrets IS 'one row a secret: role, policy, store, age of the password, next rotation, last result, state; never a value';
+
+CREATE VIEW rotor.pairs AS
+    SELECT p.name AS secret, coalesce(a.rolname::text, p.owner) AS owner, u.name AS in_use, r.name AS resting,
+           p.used_since, r.retire_at, r.next_rotation, u.policy
+    FROM rotor.pair p
+    JOIN rotor.secret u ON u.id = p.in_use AND u.deleted_at IS NULL
+    JOIN rotor.secret r ON r.id = p.resting AND r.deleted_at IS NULL
+    CROSS JOIN pg_catalog.pg_control_system() c
+    LEFT JOIN pg_catalog.pg_roles a ON a.oid = p.owner_oid AND u.system_identifier = c.system_identifier;
+COMMENT ON VIEW rotor.pairs IS 'two secrets whose roles are used in turn (strategy blue_green): which is in use, which rests, since when, and until when the one that rests can log in';
 
 CREATE VIEW rotor.unmanaged AS
     SELECT s.name AS secret, s.username AS role, s.policy, s.deleted_at AS unmanaged_at,
@@ -82,6 +94,7 @@ CREATE VIEW rotor.dead_letter AS
     SELECT r.id, s.name AS secret, s.username AS role, r.step, r.attempt, r.outcome, r.error_code,
            r.error_message, r.note, r.version_id, r.trigger, r.requested_by, r.queued_at, r.finished_at,
            CASE WHEN r.unsettled THEN 'it is not known what the target or the store has; who goes on looks first'
+                WHEN r.step = 'retire' THEN 'the role that was in use before can still log in'
                 WHEN r.step = 'test' THEN 'the new password is set and current, but was not proved'
                 WHEN r.step IN ('finish', 'undo') THEN 'the role may not accept the current version'
                 ELSE 'the role still has its former password' END AS state,
@@ -152,7 +165,7 @@ CREATE VIEW rotor.compliance AS
                 WHEN b.secret IS NULL THEN format('SELECT rotor.manage(%L)', b.role)
                 WHEN f.finding = 'dead_letter' THEN format(k.remedy, b.dead_letter)
                 WHEN f.finding = 'no_login' THEN format(k.remedy, b.role)
-                ELSE format(k.remedy, b.secret) END AS remedy
+                ELSE format(k.remedy, coalesce(b.pair, b.secret)) END AS remedy
     FROM (
         SELECT coalesce(v.role, a.rolname, s.username)::text AS role, s.name AS secret, s.enabled, s.created_at, s.next_rotation,
                s.next_rotation = s.quarantined_until AS quarantined,
@@ -161,12 +174,14 @@ CREATE VIEW rotor.compliance AS
                p.rotation_interval, p.valid_until_margin, s.failures,
                p.jitter IS NOT NULL OR p.window_duration IS NOT NULL AS spread, w.set_at, w.verified_at, w.superseded_at,
                r.id IS NOT NULL AS rotating, coalesce(r.next_attempt_at, CASE WHEN s.enabled THEN s.next_rotation END) AS due_at,
-               d.id AS dead_letter, d.finished_at AS died_at
+               d.id AS dead_letter, d.finished_at AS died_at,
+               o.name AS pair, o.resting = s.id AS rests, o.used_since IS NULL AS unused
         FROM rotor.coverage v
         FULL JOIN (SELECT * FROM rotor.secret WHERE deleted_at IS NULL) s ON s.name = v.secret
         CROSS JOIN pg_catalog.pg_control_system() c
         LEFT JOIN pg_catalog.pg_roles a ON a.oid = s.role_oid AND s.system_identifier = c.system_identifier
         LEFT JOIN rotor.policy p ON p.name = s.policy
+        LEFT JOIN rotor.pair o ON s.id IN (o.in_use, o.resting)
         LEFT JOIN rotor.version w ON w.secret_id = s.id AND w.stage = 'current'
         LEFT JOIN rotor.rotation r ON r.secret_id = s.id AND r.status IN ('pending', 'in_progress', 'verifying')
         LEFT JOIN (SELECT DISTINCT ON (secret_id) secret_id, id, finished_at FROM rotor.rotation
@@ -182,13 +197,13 @@ CREATE VIEW rotor.compliance AS
         WHEN NOT b.here THEN ARRAY['other_cluster']
         WHEN NOT b.role_exists THEN ARRAY['no_role']
         ELSE ARRAY[
-            CASE WHEN NOT b.rolcanlogin THEN 'no_login' END,
+            CASE WHEN NOT b.rolcanlogin AND (b.pair IS NULL OR NOT (b.rests OR b.unused)) THEN 'no_login' END,
             CASE WHEN b.password_type = 'md5' THEN 'md5_password' END,
-            CASE WHEN b.set_at IS NULL AND NOT b.rotating THEN 'never_rotated' END,
+            CASE WHEN b.set_at IS NULL AND NOT b.rotating AND b.rests IS NOT true THEN 'never_rotated' END,
             CASE WHEN b.verified_at IS NULL AND b.set_at IS NOT NULL AND NOT b.rotating THEN 'never_verified' END,
             CASE WHEN b.in_sync = false AND NOT b.rotating THEN 'changed_elsewhere' END,
             -- Windows and jitter let the next rotation come later than the interval says.
-            CASE WHEN b.too_old AND NOT (b.spread AND b.failures = 0 AND coalesce(b.due_at > clock.now, false))
+            CASE WHEN b.too_old AND b.rests IS NOT true AND NOT (b.spread AND b.failures = 0 AND coalesce(b.due_at > clock.now, false))
                 THEN 'older_than_policy' END,
             CASE WHEN b.due_at < clock.now - interval '1 minute' THEN 'overdue' END,
             CASE WHEN NOT b.enabled THEN 'disabled' WHEN b.quarantined THEN 'quarantined' END,

@@ -214,6 +214,7 @@ run_item(const DueItem *item, DueTurn *turn, int64 counts[FSM_STATUS_COUNT])
 	RotationOrder order = {.secret_id = item->secret_id,
 						   .role = item->role,
 						   .scheduled = true,
+						   .retire = item->retire,
 						   .strategy = -1,
 						   .terminate_sessions = -1};
 	RotationAnswer done;

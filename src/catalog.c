@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "policy.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/jsonb.h"
@@ -18,13 +19,14 @@
 
 #define POLICY_COLUMNS                                                                             \
 	"p.name, p.type, p.length, p.uppercase, p.lowercase, p.digits, p.symbols, p.exclude, "         \
-	"p.require_each_type, p.strategy = 'immediate', p.verification = 'verifier', p.verify_query, " \
+	"p.require_each_type, p.strategy, p.verification = 'verifier', p.verify_query, "             \
 	"p.verify_database, coalesce(p.scram_iterations, 0), p.rotation_interval, p.schedule, "        \
 	"p.time_zone, p.window_schedule, p.window_duration, p.jitter, "                                \
 	"p.valid_until_margin, p.terminate_sessions, p.max_attempts, "                                 \
 	"(extract(epoch FROM p.backoff) * 1000)::bigint, "                                             \
-	"(extract(epoch FROM p.backoff_max) * 1000)::bigint, p.xmin"
-#define POLICY_COLUMN_COUNT 26
+	"(extract(epoch FROM p.backoff_max) * 1000)::bigint, "                                         \
+	"(extract(epoch FROM p.grace_period) * 1000)::bigint, p.xmin"
+#define POLICY_COLUMN_COUNT 27
 
 #define ROLE_COLUMNS                                                                 \
 	"SELECT a.rolname, a.rolcanlogin, a.rolsuper, a.rolreplication, a.rolpassword, " \
@@ -34,7 +36,8 @@ static Statement load_secret = {
 	"SELECT " POLICY_COLUMNS ", s.id, s.name, s.role_oid, s.username, s.system_identifier, "
 	"s.enabled, s.deleted_at IS NOT NULL, s.xmin, "
 	"s.enabled AND s.deleted_at IS NULL AND s.next_rotation IS NOT NULL "
-	"AND s.next_rotation <= $2, s.target, s.store <> 'local' FROM rotor.secret s "
+	"AND s.next_rotation <= $2, s.target, s.store <> 'local', "
+	"coalesce(s.retire_at <= $2, false) FROM rotor.secret s "
 	"JOIN rotor.policy p ON p.name = s.policy WHERE s.id = $1",
 	2,
 	{INT8OID, TIMESTAMPTZOID},
@@ -160,6 +163,8 @@ written_here(int number)
 static void
 fill_policy(Policy *policy, MemoryContext keep)
 {
+	char strategy[16];
+
 	memset(policy, 0, sizeof(*policy));
 	result_text(0, policy->name, sizeof(policy->name));
 	result_text(1, policy->type, sizeof(policy->type));
@@ -171,7 +176,8 @@ fill_policy(Policy *policy, MemoryContext keep)
 	result_text(7, policy->exclude, sizeof(policy->exclude));
 	policy->spec.exclude = policy->exclude;
 	policy->spec.require_each_type = DatumGetBool(result(0, 8, NULL));
-	policy->immediate = DatumGetBool(result(0, 9, NULL));
+	result_text(9, strategy, sizeof(strategy));
+	policy->strategy = policy_strategy_of(strategy);
 	policy->verifier_suffices = DatumGetBool(result(0, 10, NULL));
 	policy->verify_query = result_string(11, keep);
 	policy->verify_database = result_string(12, keep);
@@ -187,6 +193,7 @@ fill_policy(Policy *policy, MemoryContext keep)
 	policy->max_attempts = DatumGetInt32(result(0, 22, NULL));
 	policy->backoff_ms = DatumGetInt64(result(0, 23, NULL));
 	policy->backoff_max_ms = DatumGetInt64(result(0, 24, NULL));
+	policy->grace_ms = DatumGetInt64(result(0, 25, NULL));
 }
 
 bool
@@ -213,6 +220,7 @@ catalog_load_secret(int64 id, Secret *secret, Policy *policy, MemoryContext keep
 	result_text(first + 9, secret->target, sizeof(secret->target));
 	secret->outside_target = strcmp(secret->target, "self") != 0;
 	secret->outside_store = DatumGetBool(result(0, first + 10, NULL));
+	secret->retiring = DatumGetBool(result(0, first + 11, NULL));
 	strlcpy(secret->policy, policy->name, sizeof(secret->policy));
 	return true;
 }

@@ -17,8 +17,8 @@ typedef struct RotationRow
 	int64 secret_id;
 	bool has_version;
 	pg_uuid_t version;
-	const char *trigger;  /* manual, schedule, rollback, emergency */
-	const char *strategy; /* staged, immediate */
+	const char *trigger;  /* manual, schedule, rollback, emergency, value, grace_period */
+	const char *strategy; /* staged, immediate, blue_green */
 	FsmStep step;
 	FsmStatus status;
 	int attempt;
@@ -70,6 +70,7 @@ typedef struct DueItem
 	int64 secret_id;
 	Oid role;
 	bool missed;  /* nobody was there when it fell due */
+	bool retire;  /* it is its role that is to be locked */
 	bool failing; /* it has failed before */
 } DueItem;
 

@@ -13,6 +13,7 @@
 
 static KnownRelation secret_known = {.name = "secret"};
 static KnownRelation secret_pkey_known = {.name = "secret_pkey"};
+static KnownRelation secret_retire_known = {.name = "secret_retire"};
 static KnownRelation secret_due_known = {.name = "secret_due"};
 static KnownRelation rotation_known = {.name = "rotation"};
 static KnownRelation rotation_due_known = {.name = "rotation_due"};
@@ -111,6 +112,33 @@ each_unfinished(TimestampTz from, VisitDue visit, void *arg)
 	scan_end(&scan);
 }
 
+/* Visits the secrets whose roles are to be locked. */
+static void
+each_retiring(TimestampTz from, VisitDue visit, void *arg)
+{
+	TableScan scan;
+	ScanKeyData keys[2];
+	HeapTuple tuple;
+	bool more = true;
+
+	ScanKeyInit(&keys[0], SECRET_SYSTEM_IDENTIFIER, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum((int64) GetSystemIdentifier()));
+	ScanKeyInit(&keys[1], SECRET_RETIRE_AT, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
+				TimestampTzGetDatum(from));
+	scan_begin_ordered(&scan, &secret_known, &secret_retire_known, keys, 2);
+	while (more && HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		DueItem item = {.secret_id = DatumGetInt64(scan_required(&scan, tuple, SECRET_ID)),
+						.role = DatumGetObjectId(scan_required(&scan, tuple, SECRET_ROLE_OID)),
+						.retire = true};
+
+		if (!has_unfinished_rotation(item.secret_id))
+			more = visit(&item, DatumGetTimestampTz(scan_required(&scan, tuple, SECRET_RETIRE_AT)),
+						 arg);
+	}
+	scan_end(&scan);
+}
+
 #define BATCH_MAX 64
 
 typedef struct Collection
@@ -172,6 +200,7 @@ catalog_due(DueItem *items, int limit, int skip, TimestampTz now, DueKinds kinds
 	found.limit = kinds >= DUE_FRESH ? limit / 4 : limit / 2;
 	found.failing_limit = limit / 4;
 	each_unfinished(DT_NOBEGIN, collect, &found);
+	each_retiring(DT_NOBEGIN, collect, &found);
 	found.limit = limit / 2;
 	found.failing_limit = found.failing_count + limit / 4;
 	found.skipped = 0;
@@ -199,9 +228,11 @@ TimestampTz
 catalog_next_due(TimestampTz now)
 {
 	TimestampTz unfinished = DT_NOEND;
+	TimestampTz retiring = DT_NOEND;
 	TimestampTz scheduled = DT_NOEND;
 
 	each_unfinished(now + 1, take_first, &unfinished);
+	each_retiring(now + 1, take_first, &retiring);
 	each_scheduled(now + 1, DT_NOEND, take_first, &scheduled);
-	return Min(unfinished, scheduled);
+	return Min(Min(unfinished, retiring), scheduled);
 }

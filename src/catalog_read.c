@@ -26,7 +26,7 @@
 static const char *const our_tables[] = {
 	"policy",	"store",		  "target",		  "secret", "data_key",		 "version",
 	"rotation", "saved_verifier", "access_grant", "audit",	"audit_default", "statistics_reset",
-	"home",
+	"home",		"pair",
 };
 
 static KnownRelation access_grant_known = {.name = "access_grant"};
@@ -35,6 +35,10 @@ static KnownRelation data_key_known = {.name = "data_key"};
 static KnownRelation data_key_pkey_known = {.name = "data_key_pkey"};
 static KnownRelation home_known = {.name = "home"};
 static KnownRelation home_pkey_known = {.name = "home_pkey"};
+static KnownRelation pair_known = {.name = "pair"};
+static KnownRelation pair_pkey_known = {.name = "pair_pkey"};
+static KnownRelation pair_in_use_known = {.name = "pair_in_use_key"};
+static KnownRelation pair_resting_known = {.name = "pair_resting_key"};
 static KnownRelation rotation_known = {.name = "rotation"};
 static KnownRelation rotation_pkey_known = {.name = "rotation_pkey"};
 static KnownRelation secret_known = {.name = "secret"};
@@ -81,7 +85,7 @@ fill_secret(const TableScan *scan, HeapTuple tuple, Secret *secret)
 						   sizeof(secret->policy));
 	secret->enabled = DatumGetBool(values[SECRET_ENABLED - 1]);
 	secret->deleted = false;
-	secret->due = false;
+	secret->due = secret->retiring = false;
 	secret->uncommitted =
 		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 }
@@ -120,6 +124,80 @@ catalog_find_secret_of_role(Oid role, Secret *secret)
 		fill_secret(&scan, tuple, secret);
 	scan_end(&scan);
 	return HeapTupleIsValid(tuple);
+}
+
+/* The secret of that id; false if it is not managed any more. */
+static bool
+find_secret_by_id(int64 id, Secret *secret)
+{
+	TableScan scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	bool managed = false;
+
+	ScanKeyInit(&key, SECRET_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	scan_begin(&scan, &secret_known, &secret_pkey_known, &key, 1);
+	tuple = scan_next(&scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		fill_secret(&scan, tuple, secret);
+		(void) scan_column(&scan, tuple, SECRET_DELETED_AT, &secret->deleted);
+		secret->deleted = !secret->deleted;
+		managed = !secret->deleted;
+	}
+	scan_end(&scan);
+	return managed;
+}
+
+bool
+catalog_find_pair(const char *name, Pair *pair)
+{
+	TableScan scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	int64 in_use = 0;
+	int64 resting = 0;
+
+	ScanKeyInit(&key, PAIR_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	scan_begin(&scan, &pair_known, &pair_pkey_known, &key, 1);
+	tuple = scan_next(&scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		in_use = DatumGetInt64(scan_required(&scan, tuple, PAIR_IN_USE));
+		resting = DatumGetInt64(scan_required(&scan, tuple, PAIR_RESTING));
+		pair->owner = DatumGetObjectId(scan_required(&scan, tuple, PAIR_OWNER_OID));
+		strlcpy(pair->name, name, sizeof(pair->name));
+	}
+	scan_end(&scan);
+	return HeapTupleIsValid(tuple) && find_secret_by_id(in_use, &pair->in_use) &&
+		   find_secret_by_id(resting, &pair->resting);
+}
+
+static bool
+is_in_pair(KnownRelation *index, int column, int64 secret_id)
+{
+	TableScan scan;
+	ScanKeyData key;
+	bool found;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(secret_id));
+	scan_begin(&scan, &pair_known, index, &key, 1);
+	found = HeapTupleIsValid(scan_next(&scan));
+	scan_end(&scan);
+	return found;
+}
+
+bool
+catalog_is_resting(int64 secret_id)
+{
+	return is_in_pair(&pair_resting_known, PAIR_RESTING, secret_id);
+}
+
+bool
+catalog_is_paired(int64 secret_id)
+{
+	return catalog_is_resting(secret_id) ||
+		   is_in_pair(&pair_in_use_known, PAIR_IN_USE, secret_id);
 }
 
 int

@@ -29,6 +29,15 @@ extern void catalog_read_end(void);
 /* The managed secret of that name; false if there is none. */
 extern bool catalog_find_secret(const char *name, Secret *secret);
 
+/* The two managed secrets that are used in turn under that name; false if there is none. */
+extern bool catalog_find_pair(const char *name, Pair *pair);
+
+/* True if the secret is the one that rests, of two that are used in turn. */
+extern bool catalog_is_resting(int64 secret_id);
+
+/* True if the secret is one of two that are used in turn. */
+extern bool catalog_is_paired(int64 secret_id);
+
 /* The managed secret of that role; false if there is none. */
 extern bool catalog_find_secret_of_role(Oid role, Secret *secret);
 

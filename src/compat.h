@@ -73,6 +73,13 @@
 #define OWNS_DATABASE(database, role) pg_database_ownercheck(database, role)
 #endif
 
+/* A parse node for true and false came with 15. */
+#if PG_VERSION_NUM >= 150000
+#define BOOLEAN_NODE(value) ((Node *) makeBoolean(value))
+#else
+#define BOOLEAN_NODE(value) ((Node *) makeInteger(value))
+#endif
+
 /* Rounds that the server itself would use for a verifier. */
 #if PG_VERSION_NUM >= 160000
 extern PGDLLIMPORT int scram_sha_256_iterations; /* libpq/scram.h would pull in GSSAPI's headers */

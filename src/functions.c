@@ -23,13 +23,42 @@ required_text(FunctionCallInfo fcinfo, int number, const char *what)
 	return text_to_cstring(PG_GETARG_TEXT_PP(number));
 }
 
-void
-require_secret(const char *name, Secret *secret)
+int
+require_members(const char *name, Secret members[2])
 {
-	if (!catalog_find_secret(name, secret))
+	Pair pair;
+
+	if (catalog_find_secret(name, &members[0]))
+		return 1;
+	if (!catalog_find_pair(name, &pair))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("secret \"%s\" does not exist", name),
 				 errhint("rotor.secrets lists the secrets; rotor.manage() makes one.")));
+	members[0] = pair.in_use;
+	members[1] = pair.resting;
+	return 2;
+}
+
+void
+require_secret(const char *name, Secret *secret)
+{
+	Secret members[2];
+
+	(void) require_members(name, members);
+	*secret = members[0];
+}
+
+bool
+find_secret_to_rotate(const char *name, Secret *secret)
+{
+	Pair pair;
+
+	if (catalog_find_secret(name, secret))
+		return true;
+	if (!catalog_find_pair(name, &pair))
+		return false;
+	*secret = pair.resting;
+	return true;
 }
 
 void

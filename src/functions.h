@@ -18,8 +18,17 @@
 /* Argument number as a C string; 22004 if it is null. */
 extern char *required_text(FunctionCallInfo fcinfo, int number, const char *what);
 
-/* Raises 42704 if there is no managed secret of that name. */
+/*
+ * Raises 42704 if there is no managed secret of that name. Of two that are used in turn under it: the
+ * one in use.
+ */
 extern void require_secret(const char *name, Secret *secret);
+
+/* The same for what concerns both of such two; returns how many there are. */
+extern int require_members(const char *name, Secret members[2]);
+
+/* False if there is no managed secret of that name. Of two that are used in turn: the one that rests. */
+extern bool find_secret_to_rotate(const char *name, Secret *secret);
 
 /*
  * Raises 25006 on a standby and in a read-only transaction, 55000 where preloaded workers serve

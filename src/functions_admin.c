@@ -18,6 +18,21 @@ ROTOR_FUNCTION(rotor_grant_access);
 ROTOR_FUNCTION(rotor_revoke_access);
 ROTOR_FUNCTION(rotor_reset_statistics);
 
+/* The secrets that a right concerns: two, if they are used in turn. Whose rights are managed so? */
+static int
+enter_members(const char *name, const Actor *actor, const char *event, Secret members[2])
+{
+	int count = require_members(name, members);
+
+	for (int i = 0; i < count; i++)
+	{
+		access_require(actor, &members[i], PRIVILEGE_MANAGE, event);
+		/* Rights of another cluster's roles stand by oids that mean others here. */
+		rotation_require_usable(&members[i]);
+	}
+	return count;
+}
+
 Datum
 rotor_grant_access(PG_FUNCTION_ARGS)
 {
@@ -25,22 +40,21 @@ rotor_grant_access(PG_FUNCTION_ARGS)
 	Oid role = PG_GETARG_OID(1);
 	Privilege privilege = access_privilege_of(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	char *role_name;
-	Secret secret;
+	Secret members[2];
+	int count;
 	Actor actor;
 	AccessScope scope;
 
 	actor_current(&actor);
 	require_writable("rotor.grant_access()");
-	require_secret(name, &secret);
-	access_require(&actor, &secret, PRIVILEGE_MANAGE, "grant_access");
-	/* Rights of another cluster's roles stand by oids that mean others here. */
-	rotation_require_usable(&secret);
+	count = enter_members(name, &actor, "grant_access", members);
 	role_name = GetUserNameFromId(role, true);
 	if (role_name == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role %u does not exist", role),
 						errhint("Name a role, for example 'app_user'::regrole.")));
 	access_enter(&scope);
-	(void) grants_give(secret.id, role, privilege, actor.name);
+	for (int i = 0; i < count; i++)
+		(void) grants_give(members[i].id, role, privilege, actor.name);
 	catalog_audit_event(&actor, "access_granted", name,
 						grants_detail(role_name, access_privilege_name(privilege)));
 	access_leave(&scope);
@@ -54,17 +68,19 @@ rotor_revoke_access(PG_FUNCTION_ARGS)
 	Oid role = PG_GETARG_OID(1);
 	Privilege privilege = access_privilege_of(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	char *role_name = GetUserNameFromId(role, true);
-	Secret secret;
+	Secret members[2];
+	int count;
+	bool taken = false;
 	Actor actor;
 	AccessScope scope;
 
 	actor_current(&actor);
 	require_writable("rotor.revoke_access()");
-	require_secret(name, &secret);
-	access_require(&actor, &secret, PRIVILEGE_MANAGE, "revoke_access");
-	rotation_require_usable(&secret);
+	count = enter_members(name, &actor, "revoke_access", members);
 	access_enter(&scope);
-	if (!grants_take(secret.id, role, privilege))
+	for (int i = 0; i < count; i++)
+		taken |= grants_take(members[i].id, role, privilege);
+	if (!taken)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("role \"%s\" has no right \"%s\" on secret \"%s\"",
 							   role_name ? role_name : psprintf("%u", role),

@@ -198,6 +198,27 @@ plan_anew_if_changed(HeapTuple old, HeapTuple new, TupleDesc desc)
 	manage_plan_anew(text_field(old, desc, "name"), &policy);
 }
 
+/* Whether secrets have one role or two is settled when they come under management. */
+static void
+require_same_nature(HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	const char *turns = policy_strategy_name(STRATEGY_BLUE_GREEN);
+	char *name = text_field(old, desc, "name");
+	char *strategy = text_field(new, desc, "strategy");
+	Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(name)};
+
+	if (strategy == NULL ||
+		(strcmp(strategy, turns) == 0) == (strcmp(text_field(old, desc, "strategy"), turns) == 0) ||
+		catalog_execute("SELECT FROM rotor.secret WHERE policy = $1 LIMIT 1", 1, types, values,
+						NULL) == 0)
+		return;
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("policy \"%s\" has secrets", name),
+					errdetail("With blue_green a secret has two roles, else one."),
+					errhint("Insert another policy, and give it to secrets that are managed anew.")));
+}
+
 /*
  * What the policy says of changes by others holds from the commit on. A secret that comes to the
  * policy in this very moment may be missed: the comparison that follows finds it.
@@ -302,6 +323,7 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	access_enter(&scope);
 	if (is_policy && new != NULL && old != NULL)
 	{
+		require_same_nature(old, new, desc);
 		plan_anew_if_changed(old, new, desc);
 		watch_anew(new, old, desc);
 	}

@@ -132,7 +132,9 @@ take_value(const char *name, const SecretBuf *value, bool adopted, pg_uuid_t *ro
 	pg_uuid_t active;
 
 	actor_current(&actor);
-	require_secret(name, &secret);
+	/* What is known already is the value in use; a new one goes to the role that rests. */
+	if (adopted || !find_secret_to_rotate(name, &secret))
+		require_secret(name, &secret);
 	access_require(&actor, &secret, PRIVILEGE_MANAGE, "set_value");
 	access_enter(&scope);
 	(void) catalog_find_target(secret.target, &address);

@@ -14,6 +14,7 @@
 #include "functions.h"
 #include "guc.h"
 #include "manage.h"
+#include "policy.h"
 #include "reconcile.h"
 #include "schedule.h"
 #include "utils/builtins.h"
@@ -40,6 +41,25 @@ change_secret(const char *sql, int64 id)
 	return catalog_execute(sql, 1, types, values, NULL);
 }
 
+/* One role or two: that is settled when a secret comes under management. */
+static void
+require_same_nature(const Secret *secret, const Policy *policy)
+{
+	bool paired = catalog_is_paired(secret->id);
+
+	if (paired == (policy->strategy == STRATEGY_BLUE_GREEN))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 paired ? errmsg("secret \"%s\" is one of two that are used in turn", secret->name)
+					: errmsg("secret \"%s\" has one role", secret->name),
+			 errdetail("The strategy of policy \"%s\" is %s.", policy->name,
+					   policy_strategy_name(policy->strategy)),
+			 paired ? errhint("Name a policy whose strategy is blue_green, or unmanage the two.")
+					: errhint("Unmanage it first: its role stays as it is, and becomes the owner of "
+							  "the two that rotor.manage() makes then.")));
+}
+
 /* The policy changes; the schedule begins anew from now. */
 static void
 change_policy(const Secret *secret, const char *policy, const Actor *actor)
@@ -53,7 +73,11 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 	manage_load_policy(policy, &plan);
 	if (strcmp(secret->policy, policy) == 0)
 		return;
-	next = schedule_next(&plan, clock_now());
+	require_same_nature(secret, &plan);
+	/* Of two that are used in turn, the one that rests is planned. */
+	next = plan.strategy == STRATEGY_BLUE_GREEN && !catalog_is_resting(secret->id)
+			   ? DT_NOEND
+			   : schedule_next(&plan, clock_now());
 	values[2] = TimestampTzGetDatum(next);
 	nulls[2] = TIMESTAMP_IS_NOEND(next) ? 'n' : ' ';
 	(void) catalog_execute("UPDATE rotor.secret SET policy = $2, next_rotation = $3 WHERE id = $1",
@@ -169,13 +193,26 @@ manage_account(const ManageOrder *order, const Actor *actor, Secret *secret)
 	manage_secret(order, actor, secret);
 }
 
-/* A new secret: a role of this cluster, or an account outside. */
+/* A new secret: a role of this cluster, or an account outside; or two that are used in turn. */
 static void
 manage_new(ManageOrder *order, const Actor *actor, Secret *secret, AccessScope *scope)
 {
+	bool turns;
+	Policy policy;
+	Pair pair;
+
+	access_enter(scope);
+	manage_load_policy(order->policy, &policy);
+	turns = policy.strategy == STRATEGY_BLUE_GREEN;
+	access_leave(scope);
 	if (strcmp(order->target, "self") != 0)
 	{
 		access_require_superuser(actor, "manage");
+		if (turns)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("strategy blue_green is not available for targets outside yet"),
+					 errhint("Name a policy whose strategy is staged or immediate.")));
 		access_enter(scope);
 		manage_account(order, actor, secret);
 		return;
@@ -193,9 +230,41 @@ manage_new(ManageOrder *order, const Actor *actor, Secret *secret, AccessScope *
 						errmsg("role \"%s\" is a predefined role", order->username),
 						errdetail("Its password cannot be changed."),
 						errhint("Name a role that logs in.")));
+	if (turns)
+	{
+		manage_pair(order, actor, &pair);
+		*secret = pair.resting;
+		access_enter(scope);
+		return;
+	}
 	require_unmanaged(order->role, order->username);
 	access_enter(scope);
 	manage_secret(order, actor, secret);
+}
+
+/* Two that are managed already get another policy, or options. */
+static void
+manage_members(const Pair *pair, const ManageOrder *order, bool has_username, const Actor *actor,
+			   Secret *secret, AccessScope *scope)
+{
+	const Secret *members[] = {&pair->in_use, &pair->resting};
+
+	if (has_username && get_role_oid(order->username, true) != pair->owner)
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+						errmsg("secret \"%s\" already exists for another role", pair->name),
+						errdetail("Its roles are \"%s\" and \"%s\".", pair->in_use.username,
+								  pair->resting.username),
+						errhint("Choose another name, or unmanage it first.")));
+	for (int i = 0; i < 2; i++)
+		access_require(actor, members[i], PRIVILEGE_MANAGE, "manage");
+	access_enter(scope);
+	for (int i = 0; i < 2; i++)
+	{
+		require_same_place(members[i], order->store, order->target);
+		change_policy(members[i], order->policy, actor);
+		change_options(members[i], order->options, actor);
+	}
+	*secret = pair->resting;
 }
 
 Datum
@@ -215,6 +284,7 @@ rotor_manage(PG_FUNCTION_ARGS)
 	Actor actor;
 	AccessScope scope;
 	Secret secret;
+	Pair pair;
 	Datum row;
 
 	actor_current(&actor);
@@ -241,6 +311,8 @@ rotor_manage(PG_FUNCTION_ARGS)
 		change_policy(&secret, policy, &actor);
 		change_options(&secret, order.options, &actor);
 	}
+	else if (catalog_find_pair(name, &pair))
+		manage_members(&pair, &order, !PG_ARGISNULL(1), &actor, &secret, &scope);
 	else
 		manage_new(&order, &actor, &secret, &scope);
 	row = secret_datum(secret.id);
@@ -248,68 +320,115 @@ rotor_manage(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(row);
 }
 
-/* Finds the secret of argument 0, requires manage, enters. */
-static void
-enter_managed(FunctionCallInfo fcinfo, const char *event, Actor *actor, Secret *secret,
+/* Finds the secret of argument 0, or two that are used in turn, requires manage, enters. */
+static int
+enter_managed(FunctionCallInfo fcinfo, const char *event, Actor *actor, Secret members[2],
 			  AccessScope *scope)
 {
+	int count;
+
 	actor_current(actor);
 	require_writable(psprintf("rotor.%s()", event));
-	require_secret(text_to_cstring(PG_GETARG_TEXT_PP(0)), secret);
-	access_require(actor, secret, PRIVILEGE_MANAGE, event);
+	count = require_members(text_to_cstring(PG_GETARG_TEXT_PP(0)), members);
+	for (int i = 0; i < count; i++)
+		access_require(actor, &members[i], PRIVILEGE_MANAGE, event);
 	access_enter(scope);
+	return count;
 }
 
 static Datum
-finish_managed(const Secret *secret, const char *event, const Actor *actor,
+finish_managed(const Secret *members, int count, const char *event, const Actor *actor,
 			   const AccessScope *scope)
 {
 	Datum row;
 
-	catalog_audit_event(actor, event, secret->name, NULL);
-	row = secret_datum(secret->id);
+	for (int i = 0; i < count; i++)
+		catalog_audit_event(actor, event, members[i].name, NULL);
+	row = secret_datum(members[0].id);
 	access_leave(scope);
 	return row;
+}
+
+/* One of two that are used in turn comes and goes with the other. */
+static void
+require_not_paired(const Secret *secret, const char *what)
+{
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(secret->id)};
+	bool null;
+	Datum name = catalog_datum("SELECT name FROM rotor.pair WHERE $1 IN (in_use, resting)", 1,
+							   types, values, &null);
+
+	if (!null)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("secret \"%s\" is one of two that are used in turn", secret->name),
+				 errhint("rotor.%s(%s) concerns both.", what,
+						 quote_literal_cstr(TextDatumGetCString(name)))));
 }
 
 Datum
 rotor_unmanage(PG_FUNCTION_ARGS)
 {
 	Actor actor;
-	Secret secret;
+	Secret members[2];
 	AccessScope scope;
+	int count = enter_managed(fcinfo, "unmanage", &actor, members, &scope);
 
-	enter_managed(fcinfo, "unmanage", &actor, &secret, &scope);
-	if (change_secret("UPDATE rotor.secret SET deleted_at = clock_timestamp() WHERE id = $1 "
-					  "AND NOT " ACTIVE_ROTATION,
-					  secret.id) == 0)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
-						errhint("Cancel it, or let it end.")));
-	manage_watch(secret.id);
-	PG_RETURN_DATUM(finish_managed(&secret, "unmanaged", &actor, &scope));
+	if (count == 1)
+		require_not_paired(&members[0], "unmanage");
+	for (int i = 0; i < count; i++)
+	{
+		if (change_secret("UPDATE rotor.secret SET deleted_at = clock_timestamp() WHERE id = $1 "
+						  "AND NOT " ACTIVE_ROTATION,
+						  members[i].id) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+					 errhint("Cancel it, or let it end.")));
+		manage_watch(members[i].id);
+	}
+	PG_RETURN_DATUM(finish_managed(members, count, "unmanaged", &actor, &scope));
 }
 
-/* The secret of that name whose management ended last; in_time: within rotor.recovery_window. */
-static bool
-find_deleted(const char *name, Secret *secret, bool *in_time)
+/*
+ * The secret of that name whose management ended last, or two that are used in turn under it, the one in
+ * use first; returns how many. in_time: within rotor.recovery_window.
+ */
+static int
+find_deleted(const char *name, Secret members[2], bool *in_time)
 {
 	Oid types[] = {TEXTOID, INT8OID};
 	Datum values[] = {CStringGetTextDatum(name), Int64GetDatum(rotor_recovery_window)};
-	HeapTuple tuple;
-	TupleDesc desc;
+	int64 ids[2];
 	Policy policy;
 	bool null;
+	int count = (int) catalog_execute(
+		"(SELECT s.id, s.deleted_at >= clock_timestamp() - $2 * interval '1 second', true "
+		"FROM rotor.pair p JOIN rotor.secret s ON s.id IN (p.in_use, p.resting) "
+		"WHERE p.name = $1 AND s.deleted_at IS NOT NULL ORDER BY s.id = p.in_use DESC) UNION ALL "
+		"(SELECT id, deleted_at >= clock_timestamp() - $2 * interval '1 second', false "
+		"FROM rotor.secret WHERE name = $1 AND deleted_at IS NOT NULL "
+		"ORDER BY deleted_at DESC LIMIT 1) LIMIT 2",
+		2, types, values, NULL);
 
-	if (catalog_execute("SELECT id, deleted_at >= clock_timestamp() - $2 * "
-						"interval '1 second' FROM rotor.secret WHERE name = $1 "
-						"AND deleted_at IS NOT NULL ORDER BY deleted_at DESC LIMIT 1",
-						2, types, values, NULL) != 1)
-		return false;
-	tuple = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	*in_time = DatumGetBool(SPI_getbinval(tuple, desc, 2, &null));
-	return catalog_load_secret(DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null)), secret, &policy,
-							   CurrentMemoryContext);
+	*in_time = false;
+	/* A single one that had the name before two took it is not meant. */
+	if (count == 2 && !DatumGetBool(SPI_getbinval(SPI_tuptable->vals[1], SPI_tuptable->tupdesc, 3,
+												  &null)))
+		count = 1;
+	for (int i = 0; i < count; i++)
+	{
+		HeapTuple tuple = SPI_tuptable->vals[i];
+
+		ids[i] = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &null));
+		*in_time = DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &null));
+	}
+	for (int i = 0; i < count; i++)
+	{
+		if (!catalog_load_secret(ids[i], &members[i], &policy, CurrentMemoryContext))
+			elog(ERROR, "the secret is gone");
+	}
+	return count;
 }
 
 /* Its role must be there and free; one of another cluster is looked for by reconcile(). */
@@ -340,21 +459,29 @@ rotor_restore(PG_FUNCTION_ARGS)
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Actor actor;
 	AccessScope scope;
-	Secret secret;
+	Secret members[2];
+	Pair pair;
 	bool in_time;
+	int count;
 
 	actor_current(&actor);
 	require_writable("rotor.restore()");
-	if (catalog_find_secret(name, &secret))
+	if (catalog_find_secret(name, &members[0]) || catalog_find_pair(name, &pair))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("secret \"%s\" is managed", name),
 						errhint("There is nothing to restore.")));
 	access_enter(&scope);
-	if (!find_deleted(name, &secret, &in_time))
+	count = find_deleted(name, members, &in_time);
+	if (count == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("there is no unmanaged secret \"%s\"", name),
 						errhint("rotor.manage() takes a role under management.")));
-	require_restorable(&secret);
-	access_require(&actor, &secret, PRIVILEGE_MANAGE, "restore");
+	if (count == 1)
+		require_not_paired(&members[0], "restore");
+	for (int i = 0; i < count; i++)
+	{
+		require_restorable(&members[i]);
+		access_require(&actor, &members[i], PRIVILEGE_MANAGE, "restore");
+	}
 	if (!in_time)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -363,36 +490,52 @@ rotor_restore(PG_FUNCTION_ARGS)
 						   "to be purged."),
 				 errhint("rotor.manage() takes the role under management anew; a superuser "
 						 "can raise rotor.recovery_window while the secret is still there.")));
-	change_secret("UPDATE rotor.secret SET deleted_at = NULL WHERE id = $1", secret.id);
-	manage_watch(secret.id);
-	PG_RETURN_DATUM(finish_managed(&secret, "restored", &actor, &scope));
+	for (int i = 0; i < count; i++)
+	{
+		change_secret("UPDATE rotor.secret SET deleted_at = NULL WHERE id = $1", members[i].id);
+		manage_watch(members[i].id);
+	}
+	PG_RETURN_DATUM(finish_managed(members, count, "restored", &actor, &scope));
+}
+
+/* Its schedule goes on; of two that are used in turn, that of the one that rests. */
+static void
+plan_if_unplanned(const Secret *secret)
+{
+	SecretPlan plan;
+
+	if (catalog_load_plan(secret->id, &plan, CurrentMemoryContext) &&
+		TIMESTAMP_IS_NOEND(plan.next_rotation) &&
+		(plan.policy.strategy != STRATEGY_BLUE_GREEN || catalog_is_resting(secret->id)))
+		(void) catalog_plan_secret(secret->id, &plan, NULL, DT_NOBEGIN,
+								   schedule_next(&plan.policy, clock_now()));
 }
 
 Datum
 rotor_enable(PG_FUNCTION_ARGS)
 {
 	Actor actor;
-	Secret secret;
-	SecretPlan plan;
+	Secret members[2];
 	AccessScope scope;
+	int count = enter_managed(fcinfo, "enable", &actor, members, &scope);
 
-	enter_managed(fcinfo, "enable", &actor, &secret, &scope);
-	change_secret("UPDATE rotor.secret SET enabled = true WHERE id = $1", secret.id);
-	if (catalog_load_plan(secret.id, &plan, CurrentMemoryContext) &&
-		TIMESTAMP_IS_NOEND(plan.next_rotation))
-		(void) catalog_plan_secret(secret.id, &plan, NULL, DT_NOBEGIN,
-								   schedule_next(&plan.policy, clock_now()));
-	PG_RETURN_DATUM(finish_managed(&secret, "enabled", &actor, &scope));
+	for (int i = 0; i < count; i++)
+	{
+		change_secret("UPDATE rotor.secret SET enabled = true WHERE id = $1", members[i].id);
+		plan_if_unplanned(&members[i]);
+	}
+	PG_RETURN_DATUM(finish_managed(members, count, "enabled", &actor, &scope));
 }
 
 Datum
 rotor_disable(PG_FUNCTION_ARGS)
 {
 	Actor actor;
-	Secret secret;
+	Secret members[2];
 	AccessScope scope;
+	int count = enter_managed(fcinfo, "disable", &actor, members, &scope);
 
-	enter_managed(fcinfo, "disable", &actor, &secret, &scope);
-	change_secret("UPDATE rotor.secret SET enabled = false WHERE id = $1", secret.id);
-	PG_RETURN_DATUM(finish_managed(&secret, "disabled", &actor, &scope));
+	for (int i = 0; i < count; i++)
+		change_secret("UPDATE rotor.secret SET enabled = false WHERE id = $1", members[i].id);
+	PG_RETURN_DATUM(finish_managed(members, count, "disabled", &actor, &scope));
 }

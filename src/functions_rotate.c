@@ -43,9 +43,12 @@ commit_first(const char *what)
 					errhint("Commit first, then rotate.")));
 }
 
-/* Is the role there, fit, and committed if it must be? The worker looks again under its lock. */
+/*
+ * Is the role there, fit, and committed if it must be? The worker looks again under its lock. secret
+ * NULL: it is to be taken under management.
+ */
 static void
-require_fit_role(Oid role, const char *name, bool enrol, bool committed)
+require_fit_role(Oid role, const char *name, const Secret *secret, bool committed)
 {
 	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	FormData_pg_authid form;
@@ -58,12 +61,13 @@ require_fit_role(Oid role, const char *name, bool enrol, bool committed)
 	if (committed && TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
 		commit_first(psprintf("role \"%s\"", NameStr(form.rolname)));
 	ReleaseSysCache(tuple);
-	if (!form.rolcanlogin)
+	/* Of two roles that are used in turn, the one that rests is locked. */
+	if (!form.rolcanlogin && (secret == NULL || !catalog_is_resting(secret->id)))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("role \"%s\" is not permitted to log in", NameStr(form.rolname)),
 						errdetail("Its new password could not be proved."),
 						errhint("Give it LOGIN first.")));
-	if (enrol && form.rolreplication)
+	if (secret == NULL && form.rolreplication)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -91,7 +95,7 @@ static void
 resolve(const char *name, const Actor *actor, const char *event, bool may_enrol, bool committed,
 		Secret *secret, RotationOrder *order)
 {
-	bool found = catalog_find_secret(name, secret);
+	bool found = find_secret_to_rotate(name, secret);
 	Oid role = found || !may_enrol ? InvalidOid : get_role_oid(name, true);
 
 	if (!found && !OidIsValid(role))
@@ -117,19 +121,42 @@ resolve(const char *name, const Actor *actor, const char *event, bool may_enrol,
 		if (committed && secret->uncommitted)
 			commit_first(psprintf("secret \"%s\"", name));
 		if (!secret->outside_target)
-			require_fit_role(secret->role, secret->username, false, committed);
+			require_fit_role(secret->role, secret->username, secret, committed);
 		order->secret_id = secret->id;
 		order->role = secret->role;
 		return;
 	}
-	require_fit_role(role, name, true, committed);
+	require_fit_role(role, name, NULL, committed);
 	memset(secret, 0, sizeof(*secret));
 	order->role = role;
 }
 
+/* Whether a secret has two roles is settled when it comes under management. */
+static void
+require_fit_strategy(const RotationOrder *order, const Secret *secret, const Policy *policy)
+{
+	bool turns = policy->strategy == STRATEGY_BLUE_GREEN;
+
+	if (turns && secret->id == 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("policy \"%s\" asks for two roles that are used in turn",
+							   policy->name),
+						errhint("Call rotor.manage() first: it makes them.")));
+	if (order->strategy < 0 || turns == (order->strategy == STRATEGY_BLUE_GREEN))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("this secret cannot be rotated by strategy \"%s\"",
+						   policy_strategy_name((Strategy) order->strategy)),
+					turns ? errdetail("It has two roles, which are used in turn.")
+						  : errdetail("It has one role."),
+					turns ? errhint("Leave the strategy out.")
+						  : errhint("Two roles are used in turn if the secret comes under management "
+									"with a policy whose strategy is blue_green.")));
+}
+
 /* The policy must be committed too, and the role's password must not have expired for good. */
 static void
-require_fit_policy(const Secret *secret, Oid role)
+require_fit_policy(const RotationOrder *order, const Secret *secret, Oid role)
 {
 	Policy policy;
 	RoleState state;
@@ -141,6 +168,7 @@ require_fit_policy(const Secret *secret, Oid role)
 						errhint("Make it again, or name another one in rotor.manage().")));
 	if (uncommitted)
 		commit_first(psprintf("policy \"%s\"", policy.name));
+	require_fit_strategy(order, secret, &policy);
 	if (catalog_load_role(role, false, &state) && state.has_valid_until &&
 		state.valid_until <= GetCurrentTimestamp() && policy.valid_until_margin == NULL)
 		ereport(ERROR,
@@ -334,7 +362,7 @@ static void
 read_options(FunctionCallInfo fcinfo, RotationOrder *order)
 {
 	order->strategy =
-		PG_ARGISNULL(2) ? -1 : policy_strategy_of(text_to_cstring(PG_GETARG_TEXT_PP(2)));
+		PG_ARGISNULL(2) ? -1 : (int) policy_strategy_of(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	order->terminate_sessions = optional_bool(fcinfo, 4);
 	if (PG_ARGISNULL(3))
 		return;
@@ -369,7 +397,7 @@ rotor_rotate(PG_FUNCTION_ARGS)
 		notice_sessions(order.role, name);
 	if (PG_GETARG_BOOL(1))
 	{
-		require_fit_policy(&secret, order.role);
+		require_fit_policy(&order, &secret, order.role);
 		access_leave(&scope);
 		PG_RETURN_DATUM(submit_and_return(&order));
 	}
@@ -380,6 +408,7 @@ rotor_rotate(PG_FUNCTION_ARGS)
 	}
 	(void) catalog_load_secret(order.secret_id, &secret, &policy, CurrentMemoryContext);
 	rotation_require_usable(&secret);
+	require_fit_strategy(&order, &secret, &policy);
 	id = rotation_queue(&order, &secret, &policy);
 	row = rotation_datum(&id);
 	access_leave(&scope);
@@ -399,7 +428,7 @@ rotor_rollback(PG_FUNCTION_ARGS)
 	actor_current(&order.actor);
 	require_writable("rotor.rollback()");
 	resolve(name, &order.actor, "rollback", false, true, &secret, &order);
-	if (!catalog_find_version(secret.id, "previous", &version, &value))
+	if (!catalog_find_version(secret.id, rotation_back_to(secret.id), &version, &value))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("secret \"%s\" has no previous version", name),
 						errdetail("Rotor knows no password that the role had before."),

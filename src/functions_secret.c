@@ -74,6 +74,20 @@ engine_of(const char *type)
 	return strcmp(type, "self") == 0 || strcmp(type, "postgresql") == 0 ? "postgres" : type;
 }
 
+/*
+ * Of two secrets that are used in turn, the one that rests has what comes next, and what was in use
+ * before as its own current version.
+ */
+static void
+find_stage(const char *name, const char *stage, Secret *secret, const char **kept_as)
+{
+	Secret members[2];
+	bool turns = require_members(name, members) == 2;
+
+	*secret = members[turns && strcmp(stage, "current") != 0];
+	*kept_as = turns && strcmp(stage, "previous") == 0 ? "current" : stage;
+}
+
 /* Checks rights, then opens the value into *value, which the caller wipes, and fills *reading. */
 static void
 read_secret(const char *name, const char *stage, const char *event, Reading *reading,
@@ -81,13 +95,14 @@ read_secret(const char *name, const char *stage, const char *event, Reading *rea
 {
 	SealedValue sealed;
 	Actor actor;
+	const char *kept_as;
 	char *username;
 
 	actor_current(&actor);
 	require_stage(stage);
-	require_secret(name, &reading->secret);
+	find_stage(name, stage, &reading->secret, &kept_as);
 	access_require(&actor, &reading->secret, PRIVILEGE_READ, event);
-	if (!catalog_find_version(reading->secret.id, stage, &reading->version, &sealed))
+	if (!catalog_find_version(reading->secret.id, kept_as, &reading->version, &sealed))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("secret \"%s\" has no %s version", name, stage),
@@ -276,7 +291,10 @@ rotor_describe(PG_FUNCTION_ARGS)
 		"'last_result', (SELECT jsonb_build_object('rotation', r.id, 'status', r.status, "
 		"'error_code', r.error_code, 'error_message', r.error_message, 'finished_at', "
 		"r.finished_at) FROM rotor.rotation r WHERE r.secret_id = s.id "
-		"ORDER BY r.queued_at DESC LIMIT 1)) "
+		"ORDER BY r.queued_at DESC LIMIT 1)) || coalesce((SELECT jsonb_build_object('pair', p.name, "
+		"'in_use', u.name, 'resting', o.name, 'owner', p.owner, 'used_since', p.used_since, "
+		"'retire_at', o.retire_at) FROM rotor.pair p JOIN rotor.secret u ON u.id = p.in_use "
+		"JOIN rotor.secret o ON o.id = p.resting WHERE s.id IN (p.in_use, p.resting)), '{}') "
 		"FROM rotor.secret s JOIN rotor.policy p ON p.name = s.policy "
 		"LEFT JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid AND s.system_identifier = $2 "
 		"WHERE s.id = $1",

@@ -119,7 +119,8 @@ rotor_reconcile(PG_FUNCTION_ARGS)
 	ReconcileFinding finding;
 	Actor actor;
 	AccessScope scope;
-	Secret secret;
+	Secret members[2];
+	int count = 0;
 
 	actor_current(&actor);
 	require_writable("rotor.reconcile()");
@@ -127,18 +128,19 @@ rotor_reconcile(PG_FUNCTION_ARGS)
 		access_require_superuser(&actor, "reconcile");
 	else
 	{
-		require_secret(name, &secret);
-		access_require(&actor, &secret, PRIVILEGE_MANAGE, "reconcile");
+		count = require_members(name, members);
+		for (int i = 0; i < count; i++)
+			access_require(&actor, &members[i], PRIVILEGE_MANAGE, "reconcile");
 	}
 	InitMaterializedSRF(fcinfo, 0);
 	access_enter(&scope);
 	if (name == NULL)
 		reconcile_all(set, &actor, counts);
-	else
+	for (int i = 0; i < count; i++)
 	{
-		finding = reconcile_secret(secret.id, &actor, role);
+		finding = reconcile_secret(members[i].id, &actor, role);
 		counts[finding]++;
-		tell(set, secret.name, role, finding);
+		tell(set, members[i].name, role, finding);
 	}
 	catalog_audit_event(&actor, "reconciled", name, reconcile_detail(counts, NULL));
 	access_leave(&scope);

@@ -135,15 +135,21 @@ manage_role(const char *name, Oid role, const char *policy, const Actor *actor, 
 /* Secrets that are planned anew in one statement. */
 #define PLAN_BATCH 1000
 
-/* Reads the next secrets of a policy, by id; returns how many. */
+/*
+ * Reads the next secrets of a policy, by id; returns how many. Of two that are used in turn, the one that
+ * rests is planned, from the last turn on.
+ */
 static int
 read_batch(const char *policy, int64 after, Datum ids[], TimestampTz bases[])
 {
 	Oid types[] = {TEXTOID, INT8OID};
 	Datum values[] = {CStringGetTextDatum(policy), Int64GetDatum(after)};
 	int count = (int) catalog_execute(
-		"SELECT id, coalesce(last_rotation, created_at) FROM rotor.secret WHERE policy = $1 "
-		"AND id > $2 ORDER BY id LIMIT " CppAsString2(PLAN_BATCH),
+		"SELECT s.id, coalesce((SELECT u.last_rotation FROM rotor.pair p JOIN rotor.secret u "
+		"ON u.id = p.in_use WHERE p.resting = s.id), s.last_rotation, s.created_at) "
+		"FROM rotor.secret s WHERE s.policy = $1 AND s.id > $2 AND NOT EXISTS "
+		"(SELECT FROM rotor.pair p WHERE p.in_use = s.id) ORDER BY s.id "
+		"LIMIT " CppAsString2(PLAN_BATCH),
 		2, types, values, NULL);
 	bool null;
 

@@ -27,23 +27,30 @@ policy_generate(const Policy *policy, SecretBuf *value)
 		report_raise(&err);
 }
 
-int
+static const char *const strategy_names[STRATEGY_COUNT] = {"staged", "immediate", "blue_green"};
+
+Strategy
 policy_strategy_of(const char *name)
 {
-	if (strcmp(name, "staged") == 0)
-		return 0;
-	if (strcmp(name, "immediate") == 0)
-		return 1;
-	if (strcmp(name, "dual_write") == 0 || strcmp(name, "blue_green") == 0)
+	for (int i = 0; i < STRATEGY_COUNT; i++)
+	{
+		if (strcmp(name, strategy_names[i]) == 0)
+			return (Strategy) i;
+	}
+	if (strcmp(name, "dual_write") == 0)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("strategy \"%s\" is not available yet", name),
-						strcmp(name, "dual_write") == 0
-							? errdetail("PostgreSQL has one password for a role at a time.")
-							: errdetail("Two roles that are used in turn are not managed yet."),
-						errhint("Use staged or immediate.")));
+						errdetail("PostgreSQL has one password for a role at a time."),
+						errhint("Use staged, immediate or blue_green.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized strategy \"%s\"", name),
-			 errhint("Strategies are staged and immediate.")));
+			 errhint("Strategies are staged, immediate and blue_green.")));
+}
+
+const char *
+policy_strategy_name(Strategy strategy)
+{
+	return strategy_names[strategy];
 }
 
 /* The statements of text; a syntax error is told as one of verify_query, not of the caller's text. */

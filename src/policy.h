@@ -16,7 +16,9 @@ extern void policy_generate(const Policy *policy, SecretBuf *value);
  */
 extern void policy_check(const Policy *policy, const char *strategy);
 
-/* 0: staged, 1: immediate; 0A000 for what comes with the worker, 22023 for anything else. */
-extern int policy_strategy_of(const char *name);
+/* 0A000 for one that does not exist yet, 22023 for anything else that is none. */
+extern Strategy policy_strategy_of(const char *name);
+/* As it stands in the catalog; static memory. */
+extern const char *policy_strategy_name(Strategy strategy);
 
 #endif

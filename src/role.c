@@ -146,29 +146,27 @@ make_placeholder(char out[SCRAM_VERIFIER_MAX])
 		report_raise(&err);
 }
 
-/* ALTER ROLE as every hook sees it. */
+static DefElem *
+option(const char *name, Node *value)
+{
+	return makeDefElem(pstrdup(name), value, -1);
+}
+
+/* ALTER ROLE as every hook sees it. text: what stands for the statement. */
 static void
-run_alter_role(const char *name, const char *password, const TimestampTz *valid_until)
+run_alter_role(const char *name, List *options, const char *text)
 {
 	AlterRoleStmt *stmt = makeNode(AlterRoleStmt);
 	RoleSpec *spec = makeNode(RoleSpec);
 	PlannedStmt *plan = makeNode(PlannedStmt);
 	check_password_hook_type hook = check_password_hook;
-	const char *text;
 
 	spec->roletype = ROLESPEC_CSTRING;
 	spec->rolename = pstrdup(name);
 	spec->location = -1;
 	stmt->role = spec;
 	stmt->action = 0;
-	stmt->options =
-		list_make1(makeDefElem("password", password ? make_string(password) : NULL, -1));
-	text = psprintf("ALTER ROLE %s PASSWORD %s%s", quote_identifier(name),
-					password ? "'<redacted>'" : "NULL", valid_until ? " VALID UNTIL '<set>'" : "");
-	if (valid_until != NULL)
-		stmt->options =
-			lappend(stmt->options,
-					makeDefElem("validUntil", make_string(timestamptz_to_str(*valid_until)), -1));
+	stmt->options = options;
 	plan->commandType = CMD_UTILITY;
 	plan->utilityStmt = (Node *) stmt;
 	plan->canSetTag = true;
@@ -186,6 +184,27 @@ run_alter_role(const char *name, const char *password, const TimestampTz *valid_
 	}
 	PG_END_TRY();
 	CommandCounterIncrement();
+}
+
+/* password NULL: none; valid_until and login NULL: left alone. */
+static void
+alter_password(const char *name, const char *password, const TimestampTz *valid_until,
+			   const bool *login)
+{
+	List *options = list_make1(option("password", password ? make_string(password) : NULL));
+
+	if (valid_until != NULL)
+		options =
+			lappend(options, option("validUntil", make_string(timestamptz_to_str(*valid_until))));
+	if (login != NULL)
+		options = lappend(options, option("canlogin", BOOLEAN_NODE(*login)));
+	run_alter_role(name, options,
+				   psprintf("ALTER ROLE %s PASSWORD %s%s%s", quote_identifier(name),
+							password ? "'<redacted>'" : "NULL",
+							valid_until ? " VALID UNTIL '<set>'" : "",
+							login == NULL ? ""
+							: *login	  ? " LOGIN"
+										  : " NOLOGIN"));
 }
 
 /* Writes the verifier, and VALID UNTIL if asked for, into pg_authid itself, byte for byte. */
@@ -215,14 +234,14 @@ store(const RoleState *state, bool with_valid_until)
 }
 
 void
-role_alter(Oid role, const char *name, const char *verifier, const TimestampTz *valid_until)
+role_alter(const RoleState *state, const char *verifier, const TimestampTz *valid_until)
 {
-	RoleState changed = {.oid = role, .verifier = pstrdup(verifier)};
-
+	RoleState changed = {.oid = state->oid, .verifier = pstrdup(verifier)};
+	bool login = true;
 	char placeholder[SCRAM_VERIFIER_MAX];
 
 	make_placeholder(placeholder);
-	run_alter_role(name, placeholder, valid_until);
+	alter_password(state->name, placeholder, valid_until, state->can_login ? NULL : &login);
 	store(&changed, false);
 }
 
@@ -232,9 +251,17 @@ role_restore(const RoleState *state)
 	char placeholder[SCRAM_VERIFIER_MAX];
 
 	make_placeholder(placeholder);
-	run_alter_role(state->name, state->verifier ? placeholder : NULL,
-				   state->has_valid_until ? &state->valid_until : NULL);
+	alter_password(state->name, state->verifier ? placeholder : NULL,
+				   state->has_valid_until ? &state->valid_until : NULL,
+				   state->can_login ? NULL : &state->can_login);
 	store(state, true);
+}
+
+void
+role_lock_out(const char *name)
+{
+	run_alter_role(name, list_make1(option("canlogin", BOOLEAN_NODE(false))),
+				   psprintf("ALTER ROLE %s NOLOGIN", quote_identifier(name)));
 }
 
 bool

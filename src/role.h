@@ -42,16 +42,20 @@ extern bool role_judge(const char *name, const SecretBuf *password, bool has_val
  * Gives the role a verifier, which then stands in pg_authid as it is: ALTER ROLE through
  * ProcessUtility, with a built node and a redacted text, so that every hook sees the event and none
  * sees a value. valid_until NULL: VALID UNTIL is left alone. check_password_hook is set aside for
- * the call: it has judged the plaintext already, and some modules refuse verifiers as such.
+ * the call: it has judged the plaintext already, and some modules refuse verifiers as such. A
+ * role that cannot log in gets LOGIN too.
  */
 extern void
-role_alter(Oid role, const char *name, const char *verifier, const TimestampTz *valid_until);
+role_alter(const RoleState *state, const char *verifier, const TimestampTz *valid_until);
 
 /*
  * Gives the role state's verifier (or none) and VALID UNTIL (or none) back, byte for byte, whatever
- * form they have, in the same way.
+ * form they have, in the same way; and NOLOGIN, if it had that.
  */
 extern void role_restore(const RoleState *state);
+
+/* ALTER ROLE ... NOLOGIN, as every hook sees it. */
+extern void role_lock_out(const char *name);
 
 /* In-process check of password against the role's verifier, VALID UNTIL included. */
 extern bool role_accepts(const char *name, const SecretBuf *password);

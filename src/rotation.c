@@ -12,6 +12,7 @@
 #include "compat.h"
 #include "guc.h"
 #include "manage.h"
+#include "policy.h"
 #include "portability/instr_time.h"
 #include "random.h"
 #include "report.h"
@@ -153,12 +154,17 @@ job_new_rotation(Job *job)
 {
 	const RotationOrder *order = job->order;
 	RotationRow *row = &job->row;
-	bool immediate = order->strategy >= 0 ? order->strategy : job->policy.immediate;
+	Strategy strategy = job->policy.strategy;
+
+	/* Whether there are two roles is the secret's nature, and nobody's choice. */
+	if (order->strategy >= 0 && strategy != STRATEGY_BLUE_GREEN)
+		strategy = (Strategy) order->strategy;
 
 	memset(row, 0, sizeof(*row));
 	row->id = rotation_new_uuid();
 	row->secret_id = job->secret.id;
-	row->trigger = order->rollback		 ? "rollback"
+	row->trigger = order->retire		 ? "grace_period"
+				   : order->rollback	 ? "rollback"
 				   : order->has_version	 ? "value"
 				   : order->in_emergency ? "emergency"
 				   : order->scheduled	 ? "schedule"
@@ -167,8 +173,8 @@ job_new_rotation(Job *job)
 	row->version = order->version;
 	row->in_emergency = order->in_emergency;
 	row->emergency = order->emergency;
-	row->strategy = immediate ? "immediate" : "staged";
-	row->step = FSM_STEP_CREATE;
+	row->strategy = policy_strategy_name(strategy);
+	row->step = order->retire ? FSM_STEP_RETIRE : FSM_STEP_CREATE;
 	row->status = FSM_STATUS_IN_PROGRESS;
 	row->reason = order->reason[0] ? order->reason : NULL;
 	row->terminate_sessions =
@@ -225,6 +231,12 @@ rotation_require_usable(const Secret *secret)
 			 errhint(
 				 "If this cluster is to rotate it, rotor.reconcile() binds it to the role of its "
 				 "name here.")));
+}
+
+const char *
+rotation_back_to(int64 secret_id)
+{
+	return catalog_is_resting(secret_id) ? "current" : "previous";
 }
 
 /* What went wrong before a rotation was taken up again. */
@@ -310,6 +322,21 @@ take_up_unsettled(Job *job)
 	job_save(job);
 }
 
+/*
+ * A role that is about to be locked is rotated instead, and in use again: what was to lock it gives way,
+ * and comes back if nothing comes of this.
+ */
+static void
+pass_over_retirement(Job *job)
+{
+	if (!job->exists || job->row.step != FSM_STEP_RETIRE || job->order->scheduled)
+		return;
+	failure_set(&job->failure, 0, "the role is rotated", NULL, NULL);
+	job_advance(job, FSM_OUTCOME_CANCELLED, -1);
+	job_save(job);
+	job->exists = false;
+}
+
 /* Locks the role and finds out where to begin. */
 static void
 prepare(Job *job, void *arg)
@@ -339,13 +366,16 @@ prepare(Job *job, void *arg)
 		if (!find_open_rotation(job))
 			return;
 		rotation_require_usable(&job->secret);
+		pass_over_retirement(job);
 	}
+	if (order->retire && (job->exists || !job->secret.retiring))
+		return;
 	if (order->in_emergency
 			? !takes_part(job)
-			: order->scheduled &&
+			: order->scheduled && !order->retire &&
 				  !(job->exists && !job->unsettled ? job->row.due : job->secret.due))
 		return;
-	if (order->scheduled && job_waits_for_window(job))
+	if (order->scheduled && !order->retire && job_waits_for_window(job))
 	{
 		job->answer->postponed = true;
 		return;
@@ -358,7 +388,8 @@ prepare(Job *job, void *arg)
 	job_new_rotation(job);
 	if (order->rollback)
 	{
-		if (!catalog_find_version(job->secret.id, "previous", &previous, &value))
+		if (!catalog_find_version(job->secret.id, rotation_back_to(job->secret.id), &previous,
+								  &value))
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 							errmsg("secret \"%s\" has no previous version", job->secret.name)));
 		job->row.has_version = true;
@@ -376,6 +407,7 @@ static const StepFunction step_functions[FSM_STEP_COUNT] = {
 	[FSM_STEP_SET] = step_set,
 	[FSM_STEP_FINISH] = step_finish,
 	[FSM_STEP_UNDO] = step_undo,
+	[FSM_STEP_RETIRE] = step_retire,
 };
 
 /* Takes the role under management, once more if the transaction that did so was undone. */

@@ -30,12 +30,13 @@ typedef struct RotationOrder
 	int64 secret_id; /* 0: take the role under management first */
 	Oid role;
 	bool scheduled;			/* leave it alone if somebody else is at it */
+	bool retire;			/* not rotated: its role is locked, which was in use before */
 	bool rollback;			/* back to the previous version */
 	bool has_version;		/* queued with a value of its own, sealed as pending */
 	pg_uuid_t version;		/* that one */
 	bool in_emergency;		/* the former value has leaked */
 	pg_uuid_t emergency;	/* which one */
-	int strategy;			/* -1: the policy's; 0: staged; 1: immediate */
+	int strategy;			/* -1: the policy's; else a Strategy */
 	int terminate_sessions; /* -1: the policy's; else bool */
 	char reason[REASON_SIZE];
 	Actor actor;
@@ -109,6 +110,12 @@ extern void rotation_requeue(struct RotationRow *row, const Secret *secret, cons
  */
 extern void rotation_report(struct RotationRow *row, const Secret *secret, const Policy *policy,
 							const OutsideReport *report, RotationAnswer *answer);
+
+/*
+ * The stage of the version that a roll-back goes to. Of two that are used in turn, the one that rests
+ * still has the value that was in use before.
+ */
+extern const char *rotation_back_to(int64 secret_id);
 
 /* A random uuid. */
 extern pg_uuid_t rotation_new_uuid(void);

@@ -85,6 +85,9 @@ extern void job_prepare(Job *job);
 extern void job_try_step(Job *job);
 extern bool job_settle_step(Job *job);
 
+/* True if the secret is one of two that are used in turn. */
+extern bool job_takes_turns(const Job *job);
+
 /* True if the next step is for a worker outside: what it touches is not in this server. */
 extern bool job_is_outside(const Job *job);
 
@@ -106,6 +109,7 @@ extern FsmOutcome step_create(Job *job);
 extern FsmOutcome step_set(Job *job);
 extern FsmOutcome step_finish(Job *job);
 extern FsmOutcome step_undo(Job *job);
+extern FsmOutcome step_retire(Job *job);
 
 /*
  * Step test: a login, in no transaction but short ones of its own. Raises nothing but interrupts.

@@ -8,6 +8,8 @@
 #include "commands/async.h"
 #include "compat.h"
 #include "lib/stringinfo.h"
+#include "pair.h"
+#include "policy.h"
 #include "rotation_job.h"
 #include "schedule.h"
 #include "utils/json.h"
@@ -39,7 +41,7 @@ audit_detail(const Job *job, FsmOutcome outcome, FsmStep step)
 	}
 	append_field(&json, "worker", job->worker);
 	append_field(&json, "reason", step == FSM_STEP_CREATE ? job->row.reason : NULL);
-	if (step == FSM_STEP_FINISH && job->sessions_ended >= 0)
+	if ((step == FSM_STEP_FINISH || step == FSM_STEP_RETIRE) && job->sessions_ended >= 0)
 		append_field(&json, "sessions_ended", psprintf("%d", job->sessions_ended));
 	appendStringInfoChar(&json, '}');
 	return json.len > 2 ? json.data : NULL;
@@ -138,7 +140,10 @@ plan_next(Job *job, FsmStatus status)
 		else
 			next = plan.next_rotation;
 	} while (!catalog_plan_secret(job->row.secret_id, &plan, job->secret.username,
-								  success ? now : DT_NOBEGIN, next));
+								  success ? now : DT_NOBEGIN,
+								  success && job_takes_turns(job) ? DT_NOEND : next));
+	if (success && job_takes_turns(job))
+		pair_plan(job->row.secret_id, next);
 	if (failed)
 		note_failure(job, failures, put_off ? next : DT_NOEND);
 }
@@ -158,6 +163,12 @@ job_waits_for_window(Job *job)
 	else
 		catalog_postpone_secret(job->secret.id, then);
 	return true;
+}
+
+bool
+job_takes_turns(const Job *job)
+{
+	return strcmp(job->row.strategy, policy_strategy_name(STRATEGY_BLUE_GREEN)) == 0;
 }
 
 bool
@@ -233,6 +244,13 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 		plan_next(job, transition->status);
 	if (!fsm_is_over(transition->status))
 		return;
+	if (transition->step == FSM_STEP_RETIRE)
+	{
+		/* One that gave way comes back, unless its role is in use by then. */
+		if (outcome != FSM_OUTCOME_CANCELLED)
+			pair_note_retired(job->row.secret_id);
+		return;
+	}
 	if (transition->status == FSM_STATUS_SUCCESS)
 	{
 		/* What failed on the way is in the audit; the row tells how it ended. */

@@ -7,7 +7,9 @@
 #include "catalog_read.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
+#include "clock.h"
 #include "guc.h"
+#include "pair.h"
 #include "policy.h"
 #include "report.h"
 #include "role.h"
@@ -35,7 +37,7 @@ preflight(Job *job, bool lock, RoleState *state)
 		failure_set(failure, ERRCODE_UNDEFINED_OBJECT,
 					psprintf("role \"%s\" was dropped", job->secret.username), NULL,
 					"Make the role again and call rotor.unmanage() and rotor.manage().");
-	else if (!state->can_login)
+	else if (!state->can_login && !job_takes_turns(job))
 		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					psprintf("role \"%s\" is not permitted to log in", state->name),
 					"Its new password could not be proved.",
@@ -197,6 +199,7 @@ pass_gate(Job *job)
 
 #define SAVED_HAS_VERIFIER	  1
 #define SAVED_HAS_VALID_UNTIL 2
+#define SAVED_IS_LOCKED		  4
 
 /* Seals what the role has now: one byte of flags, VALID UNTIL, the verifier. */
 static void
@@ -204,7 +207,8 @@ save_former(Job *job, const RoleState *state, SavedVerifier *saved)
 {
 	SecretBuf plain = {0};
 	uint8_t flags = (state->verifier ? SAVED_HAS_VERIFIER : 0) |
-					(state->has_valid_until ? SAVED_HAS_VALID_UNTIL : 0);
+					(state->has_valid_until ? SAVED_HAS_VALID_UNTIL : 0) |
+					(state->can_login ? 0 : SAVED_IS_LOCKED);
 	RotorError err;
 	bool made_file;
 
@@ -268,10 +272,12 @@ step_set(Job *job)
 	if (!judged_acceptable(job, &state, sets_valid_until || state.has_valid_until,
 						   sets_valid_until ? valid_until : state.valid_until))
 		return refused_by_check(job);
+	if (job_takes_turns(job) && !pair_carry_over(job->secret.id, state.oid, &job->failure))
+		return FSM_OUTCOME_PERMANENT;
 	/* What has leaked is not given back. */
 	if (!job->row.in_emergency)
 		save_former(job, &state, &saved);
-	role_alter(state.oid, state.name, verifier, sets_valid_until ? &valid_until : NULL);
+	role_alter(&state, verifier, sets_valid_until ? &valid_until : NULL);
 	role_fingerprint(verifier, job->fingerprint);
 	job->has_fingerprint = true;
 	catalog_promote_version(job->secret.id, &job->row.version, job->fingerprint, &saved,
@@ -494,7 +500,11 @@ step_finish(Job *job)
 	}
 	catalog_note_verified(&job->row.version);
 	catalog_drop_verifier(&job->row.id);
-	if (job->row.terminate_sessions && !job->secret.outside_target)
+	if (job_takes_turns(job))
+		pair_take_turns(job->secret.id,
+						TimestampTzPlusMilliseconds(clock_now(), job->policy.grace_ms),
+						job->row.in_emergency ? &job->row.emergency : NULL);
+	else if (job->row.terminate_sessions && !job->secret.outside_target)
 		job->sessions_ended =
 			catalog_terminate_sessions(job->secret.role, job->row.actor.pid, job->login_pid);
 	return FSM_OUTCOME_OK;
@@ -523,11 +533,37 @@ step_undo(Job *job)
 	flags = (uint8_t) plain.data[0];
 	former.has_valid_until = (flags & SAVED_HAS_VALID_UNTIL) != 0;
 	memcpy(&former.valid_until, plain.data + 1, sizeof(former.valid_until));
+	former.can_login = (flags & SAVED_IS_LOCKED) == 0;
 	former.verifier =
 		(flags & SAVED_HAS_VERIFIER) ? pstrdup(plain.data + 1 + sizeof(former.valid_until)) : NULL;
 	secret_buf_wipe(&plain);
 	role_restore(&former);
 	catalog_demote_version(&job->row.version, &saved);
 	catalog_drop_verifier(&job->row.id);
+	return FSM_OUTCOME_OK;
+}
+
+/* --- retire --- */
+
+FsmOutcome
+step_retire(Job *job)
+{
+	RoleState state;
+
+	if (!catalog_is_resting(job->secret.id))
+	{
+		pair_note_retired(job->secret.id);
+		failure_set(&job->failure, 0, "the role is in use", NULL, NULL);
+		return FSM_OUTCOME_CANCELLED;
+	}
+	if (!catalog_load_role(job->secret.role, true, &state))
+	{
+		failure_set(&job->failure, ERRCODE_UNDEFINED_OBJECT, "the role was dropped", NULL, NULL);
+		return FSM_OUTCOME_PERMANENT;
+	}
+	if (state.can_login)
+		role_lock_out(state.name);
+	if (job->row.terminate_sessions)
+		job->sessions_ended = catalog_terminate_sessions(state.oid, job->row.actor.pid, 0);
 	return FSM_OUTCOME_OK;
 }

@@ -40,6 +40,15 @@ typedef struct Actor
 	char client_addr[CLIENT_ADDR_SIZE]; /* empty: a local socket or the worker */
 } Actor;
 
+/* How a secret gets its next value; names: policy_strategy_name(). */
+typedef enum Strategy
+{
+	STRATEGY_STAGED,
+	STRATEGY_IMMEDIATE,
+	STRATEGY_BLUE_GREEN, /* the secret is one of two whose roles are used in turn */
+	STRATEGY_COUNT
+} Strategy;
+
 /* One row of rotor.policy. */
 typedef struct Policy
 {
@@ -47,7 +56,7 @@ typedef struct Policy
 	char type[16];
 	PasswordSpec spec; /* spec.exclude points into exclude */
 	char exclude[256];
-	bool immediate;
+	Strategy strategy;
 	bool verifier_suffices;
 	char *verify_query;			 /* palloc'd; NULL: none */
 	char *verify_database;		 /* palloc'd; NULL: rotor's own */
@@ -63,6 +72,7 @@ typedef struct Policy
 	int max_attempts;
 	int64 backoff_ms;
 	int64 backoff_max_ms;
+	int64 grace_ms;
 } Policy;
 
 /* One row of rotor.secret. */
@@ -80,8 +90,18 @@ typedef struct Secret
 	bool enabled;
 	bool deleted;
 	bool due;		  /* when loaded by id: its scheduled rotation may begin */
+	bool retiring;	  /* when loaded by id: its role is to be locked */
 	bool uncommitted; /* written by the transaction that reads it */
 } Secret;
+
+/* One row of rotor.pair: two secrets that are used in turn. */
+typedef struct Pair
+{
+	char name[SECRET_NAME_SIZE];
+	Secret in_use;
+	Secret resting;
+	Oid owner;
+} Pair;
 
 /* A role as pg_authid has it. */
 typedef struct RoleState

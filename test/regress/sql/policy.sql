@@ -84,12 +84,14 @@ INSERT INTO rotor.policy (name, type, length, uppercase, lowercase, digits, symb
 SELECT rotor.generate_password('t_hex') ~ '^[0-9a-f]{40}$' AS hex,
        rotor.generate_password('t_uuid') ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' AS uuid;
 
--- Strategies: two, and two that are known but not there yet.
+-- Strategies: three, and one that is known but not there yet.
 INSERT INTO rotor.policy (name, strategy) VALUES ('t_bad', 'dual_write');
 :state
-INSERT INTO rotor.policy (name, strategy) VALUES ('t_bad', 'blue_green');
-:state
 INSERT INTO rotor.policy (name, strategy) VALUES ('t_bad', 'quick');
+:state
+INSERT INTO rotor.policy (name, grace_period) VALUES ('t_bad', '-1 s');
+:state
+INSERT INTO rotor.policy (name, grace_period) VALUES ('t_bad', '367 days');
 :state
 
 -- The verification query is one plain SELECT.
