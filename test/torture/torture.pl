@@ -24,6 +24,10 @@ srand $seed;
 note "SEED=$seed KILLS=$kills";
 
 my @roles = map { "tortured_$_" } 1 .. 10;
+# Two roles used in turn are two secrets; what is asked for and rotated has another name.
+my @pairs = map { "turned_$_" } 1, 2;
+my @members = map { ("${_}_blue", "${_}_green") } @pairs;
+my @secrets = (@roles, @pairs);
 my $node = faulty_cluster('torture', preload => 1, conf => <<'CONF');
 restart_after_crash = on
 rotor.workers = 2
@@ -40,7 +44,7 @@ my %met;
 my (%done, @problems);
 my $switch = $node->data_dir . '/rotor_test.crash';
 
-sql($node, "CREATE ROLE $_ LOGIN") for @roles;
+sql($node, "CREATE ROLE $_ LOGIN") for @secrets;
 sql($node, q{UPDATE rotor.policy SET backoff = '10 ms', backoff_max = '100 ms', max_attempts = 30});
 sql($node, q{INSERT INTO rotor.policy (name, rotation_interval, backoff, backoff_max, max_attempts, scram_iterations, strategy)
 VALUES ('timed', '1 day', '10 ms', '100 ms', 30, 256, 'staged'), ('quick', '1 day', '10 ms', '100 ms', 30, 1, 'immediate')});
@@ -51,10 +55,14 @@ for my $i (0 .. $#roles)
 	sql($node, "SELECT rotor.rotate('$roles[$i]')");
 }
 
+sql($node, q{INSERT INTO rotor.policy (name, rotation_interval, backoff, backoff_max, max_attempts, scram_iterations, strategy, grace_period)
+VALUES ('turns', '1 day', '10 ms', '100 ms', 30, 256, 'blue_green', '500 ms')});
+sql($node, "SELECT rotor.manage('$_', policy => 'turns')", "SELECT rotor.rotate('$_')") for @pairs;
+
 #---------------------------------------------------------------------------------------------------------------------
 # What runs
 
-sub anyone { return $roles[ rand @roles ] }
+sub anyone { return $secrets[ rand @secrets ] }
 
 # Calls that go on while something is killed. Whatever they end with is theirs: what counts is what is left.
 my @work = (
@@ -192,16 +200,16 @@ sub look_at_current
 {
 	my ($when) = @_;
 
-	for my $role (@roles)
+	for my $secret (@secrets)
 	{
-		my ($result, $password);
+		my ($result, $role, $password);
 		for my $try (1 .. 5)
 		{
-			$result = attempt($node, "SELECT rotor.get_secret('$role') ->> 'password'", timeout => 30);
+			$result = attempt($node, "SELECT v ->> 'username', v ->> 'password' FROM rotor.get_secret('$secret') v", timeout => 30);
 			# Its management may have been ended just now by one of the calls.
 			last if $result->{sqlstate} eq '42704';
 			next unless $result->{ok};
-			$password = $result->{out};
+			($role, $password) = split /\|/, $result->{out}, 2;
 			$met{$password} = 1;
 			$result = login($node, $role, $password, timeout => 30);
 			last if $result->{ok};
@@ -210,7 +218,7 @@ sub look_at_current
 			usleep 50_000;
 		}
 		next if $result->{ok} || $result->{sqlstate} eq '42704';
-		complain("I1: $when, current of $role does not log in: $result->{err}");
+		complain("I1: $when, current of $secret does not log in: $result->{err}");
 	}
 }
 
@@ -221,12 +229,10 @@ sub let_rest
 {
 	my ($when) = @_;
 
-	for my $role (@roles)
-	{
-		attempt($node, "SELECT rotor.restore('$role')", timeout => 30);
-	}
+	attempt($node, "SELECT rotor.restore('$_')", timeout => 30) for @secrets;
 	unless (poll_until(sub {
 		my $left = attempt($node, q{SELECT (SELECT count(*) FROM rotor.rotations WHERE finished_at IS NULL)
+			+ (SELECT count(*) FROM rotor.pairs WHERE retire_at < now() + interval '1 minute')
 			+ (SELECT count(*) FROM rotor.emergencies WHERE state = 'running')}, timeout => 30);
 		$left->{ok} && $left->{out} eq '0';
 	}))
@@ -236,7 +242,11 @@ sub let_rest
 		return;
 	}
 	look_at_current("$when, at rest");
-	complain("$when: $_") for map { split /\n/, sql($node, complaints($_)) } @roles;
+	complain("$when: $_") for map { split /\n/, sql($node, complaints($_)) } @roles, @members;
+	complain("$when: $_") for split /\n/, sql($node, <<'SQL');
+SELECT format('%s rests, and can still log in', r.rolname) FROM rotor.pairs p JOIN pg_roles r ON r.rolname = p.resting
+WHERE r.rolcanlogin AND p.retire_at IS NULL AND p.resting NOT IN (SELECT secret FROM rotor.dead_letter)
+SQL
 	complain("$when, I4: $_") for split /\n/, sql($node, <<'SQL');
 SELECT format('rotations %s and %s of one secret overlapped', a.id, b.id) FROM rotor.rotation a JOIN rotor.rotation b
 ON a.secret_id = b.secret_id AND a.id < b.id AND a.started_at < b.finished_at AND b.started_at < a.finished_at
@@ -245,7 +255,8 @@ SQL
 	complain("$when, I5: $_") for split /\n/, sql($node, <<'SQL');
 SELECT format('rotation %s is %s, its audit says %s', r.id, r.status, a.events) FROM rotor.rotation r
 CROSS JOIN LATERAL (SELECT string_agg(event || '/' || result, ' ' ORDER BY a.id) AS events FROM rotor.audit a WHERE a.rotation = r.id) a
-WHERE r.status = 'success' AND a.events !~ 'value_sealed/ok .*password_set/ok .*login_proved/\w+ .*finished/ok$' AND r.trigger <> 'rollback'
+WHERE r.status = 'success' AND a.events !~ 'value_sealed/ok .*password_set/ok .*login_proved/\w+ .*finished/ok$' AND r.trigger NOT IN ('rollback', 'grace_period')
+   OR r.status = 'success' AND r.trigger = 'grace_period' AND a.events !~ 'former_retired/ok$'
    OR r.status = 'rolled_back' AND a.events !~ 'rolled_back/ok( quarantined/ok)?$'
    OR r.status = 'cancelled' AND a.events !~ 'cancelled/\w+$' LIMIT 5
 SQL
@@ -301,7 +312,7 @@ for my $event (sort keys %events)
 	$times += $done{$_} for grep { $_ eq $event || index($_, "$event, ") == 0 } keys %done;
 	cmp_ok($times, '>', 0, "$event: $times times") if $kills >= 100;
 }
-for my $trigger (qw(manual schedule emergency))
+for my $trigger (qw(manual schedule emergency grace_period))
 {
 	cmp_ok(sql($node, "SELECT count(*) FROM rotor.rotations WHERE trigger = '$trigger' AND status = 'success'"), '>', 0, "rotations succeeded, trigger $trigger");
 }
