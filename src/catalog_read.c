@@ -165,7 +165,8 @@ catalog_find_pair(const char *name, Pair *pair)
 	{
 		in_use = DatumGetInt64(scan_required(&scan, tuple, PAIR_IN_USE));
 		resting = DatumGetInt64(scan_required(&scan, tuple, PAIR_RESTING));
-		pair->owner = DatumGetObjectId(scan_required(&scan, tuple, PAIR_OWNER_OID));
+		scan_text(&scan, tuple, PAIR_OWNER, pair->owner, sizeof(pair->owner));
+		pair->owner_oid = DatumGetObjectId(scan_required(&scan, tuple, PAIR_OWNER_OID));
 		strlcpy(pair->name, name, sizeof(pair->name));
 	}
 	scan_end(&scan);

@@ -169,30 +169,6 @@ require_same_place(const Secret *secret, const char *store, const char *target)
 				 errhint("Unmanage it first, then take the account under management anew.")));
 }
 
-/* An account at a target outside is for superusers to take: nobody here knows its rights there. */
-static void
-manage_account(const ManageOrder *order, const Actor *actor, Secret *secret)
-{
-	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID};
-	Datum values[] = {CStringGetTextDatum(order->target), CStringGetTextDatum(order->username),
-					  CStringGetTextDatum(order->options ? order->options : "{}"),
-					  Int64GetDatum((int64) GetSystemIdentifier())};
-	bool null;
-	Datum other = catalog_datum(
-		"SELECT name FROM rotor.secret WHERE target = $1 AND username = $2 AND role_oid = 0 "
-		"AND coalesce(options ->> 'host', '') = coalesce($3::jsonb ->> 'host', '') "
-		"AND system_identifier = $4 AND deleted_at IS NULL",
-		4, types, values, &null);
-
-	if (!null)
-		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-						errmsg("account \"%s\" of target \"%s\" is managed already",
-							   order->username, order->target),
-						errdetail("Its secret is \"%s\".", TextDatumGetCString(other)),
-						errhint("An account has one secret.")));
-	manage_secret(order, actor, secret);
-}
-
 /* A new secret: a role of this cluster, or an account outside; or two that are used in turn. */
 static void
 manage_new(ManageOrder *order, const Actor *actor, Secret *secret, AccessScope *scope)
@@ -209,10 +185,12 @@ manage_new(ManageOrder *order, const Actor *actor, Secret *secret, AccessScope *
 	{
 		access_require_superuser(actor, "manage");
 		if (turns)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("strategy blue_green is not available for targets outside yet"),
-					 errhint("Name a policy whose strategy is staged or immediate.")));
+		{
+			manage_pair_outside(order, actor, &pair);
+			*secret = pair.resting;
+			access_enter(scope);
+			return;
+		}
 		access_enter(scope);
 		manage_account(order, actor, secret);
 		return;
@@ -249,7 +227,9 @@ manage_members(const Pair *pair, const ManageOrder *order, bool has_username, co
 {
 	const Secret *members[] = {&pair->in_use, &pair->resting};
 
-	if (has_username && get_role_oid(order->username, true) != pair->owner)
+	if (has_username && (OidIsValid(pair->owner_oid)
+							 ? get_role_oid(order->username, true) != pair->owner_oid
+							 : strcmp(order->username, pair->owner) != 0))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 						errmsg("secret \"%s\" already exists for another role", pair->name),
 						errdetail("Its roles are \"%s\" and \"%s\".", pair->in_use.username,

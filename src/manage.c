@@ -132,6 +132,29 @@ manage_role(const char *name, Oid role, const char *policy, const Actor *actor, 
 	manage_secret(&order, actor, secret);
 }
 
+void
+manage_account(const ManageOrder *order, const Actor *actor, Secret *secret)
+{
+	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID};
+	Datum values[] = {CStringGetTextDatum(order->target), CStringGetTextDatum(order->username),
+					  CStringGetTextDatum(order->options ? order->options : "{}"),
+					  Int64GetDatum((int64) GetSystemIdentifier())};
+	bool null;
+	Datum other = catalog_datum(
+		"SELECT name FROM rotor.secret WHERE target = $1 AND username = $2 AND role_oid = 0 "
+		"AND coalesce(options ->> 'host', '') = coalesce($3::jsonb ->> 'host', '') "
+		"AND system_identifier = $4 AND deleted_at IS NULL",
+		4, types, values, &null);
+
+	if (!null)
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+						errmsg("account \"%s\" of target \"%s\" is managed already",
+							   order->username, order->target),
+						errdetail("Its secret is \"%s\".", TextDatumGetCString(other)),
+						errhint("An account has one secret.")));
+	manage_secret(order, actor, secret);
+}
+
 /* Secrets that are planned anew in one statement. */
 #define PLAN_BATCH 1000
 

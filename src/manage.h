@@ -31,11 +31,23 @@ extern void
 manage_role(const char *name, Oid role, const char *policy, const Actor *actor, Secret *secret);
 
 /*
+ * The same for an account at a target outside, which is for superusers to take: nobody here knows its
+ * rights there. 42710 if the account has a secret.
+ */
+extern void manage_account(const ManageOrder *order, const Actor *actor, Secret *secret);
+
+/*
  * Takes two roles of this cluster under management that are used in turn (pair.h), order->role being
  * their owner, and makes those that are missing, with the caller's own rights: not in SPI, not as
  * superuser. Names: options' "roles", or the owner's with _blue and _green. Fills *pair.
  */
 extern void manage_pair(const ManageOrder *order, const Actor *actor, Pair *pair);
+
+/*
+ * The same at a target outside, order->username being the owner: the worker makes what is missing, with
+ * the credential of the target's admin. Not in SPI; superusers only.
+ */
+extern void manage_pair_outside(const ManageOrder *order, const Actor *actor, Pair *pair);
 
 /* Raises 42704 if there is no such store or target. */
 extern void manage_require_store_and_target(const char *store, const char *target);

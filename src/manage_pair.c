@@ -19,19 +19,20 @@
 /* Names of the two roles. */
 typedef struct RoleNames
 {
-	char name[2][NAMEDATALEN];
+	int size; /* of a name, with its end */
+	char name[2][USERNAME_SIZE];
 } RoleNames;
 
 static void
 take_name(RoleNames *names, int number, const char *name)
 {
-	if (strlen(name) >= NAMEDATALEN || name[0] == '\0')
+	if ((int) strlen(name) >= names->size || name[0] == '\0')
 		ereport(ERROR, (errcode(ERRCODE_NAME_TOO_LONG),
 						errmsg("\"%s\" cannot be a role's name", name),
-						errdetail("A name has 1 to %d bytes.", NAMEDATALEN - 1),
+						errdetail("A name has 1 to %d bytes.", names->size - 1),
 						errhint("Name both roles: options => "
 								"'{\"roles\": [\"app_one\", \"app_two\"]}'.")));
-	strlcpy(names->name[number], name, NAMEDATALEN);
+	strlcpy(names->name[number], name, USERNAME_SIZE);
 }
 
 /* In SPI. */
@@ -55,6 +56,9 @@ read_names(const char *options, const char *owner, RoleNames *names)
 						errhint("options => '{\"roles\": [\"app_one\", \"app_two\"]}'")));
 	for (int i = 0; i < 2; i++)
 		take_name(names, i, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+	if (strcmp(names->name[0], names->name[1]) == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the two roles are the same"), errhint("Name two roles.")));
 }
 
 static void
@@ -90,16 +94,23 @@ find_or_make_role(const Actor *actor, const char *name, Oid owner, const char *o
 }
 
 static void
-require_free(const char *name, Oid role)
+require_unmanaged(const char *name, Oid role)
 {
 	Secret other;
-	Pair pair;
 
 	if (catalog_find_secret_of_role(role, &other))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 						errmsg("role \"%s\" is managed already", name),
 						errdetail("Its secret is \"%s\".", other.name),
 						errhint("A role has one secret: unmanage that one first.")));
+}
+
+static void
+require_free(const char *name)
+{
+	Secret other;
+	Pair pair;
+
 	if (catalog_find_secret(name, &other) || catalog_find_pair(name, &pair))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 						errmsg("secret \"%s\" already exists for another role", name),
@@ -130,7 +141,7 @@ void
 manage_pair(const ManageOrder *order, const Actor *actor, Pair *pair)
 {
 	char *owner_name = GetUserNameFromId(order->role, false);
-	RoleNames names;
+	RoleNames names = {.size = NAMEDATALEN};
 	Oid roles[2];
 	AccessScope scope;
 
@@ -141,18 +152,17 @@ manage_pair(const ManageOrder *order, const Actor *actor, Pair *pair)
 	for (int i = 0; i < 2; i++)
 		roles[i] = find_or_make_role(actor, names.name[i], order->role, owner_name);
 	SPI_finish();
-	if (roles[0] == roles[1])
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("the two roles are the same"), errhint("Name two roles.")));
 	access_enter(&scope);
 	strlcpy(pair->name, order->name, sizeof(pair->name));
-	pair->owner = order->role;
+	strlcpy(pair->owner, owner_name, sizeof(pair->owner));
+	pair->owner_oid = order->role;
 	for (int i = 0; i < 2; i++)
 	{
 		Secret *secret = i == 0 ? &pair->resting : &pair->in_use;
 		ManageOrder member = *order;
 
-		require_free(names.name[i], roles[i]);
+		require_unmanaged(names.name[i], roles[i]);
+		require_free(names.name[i]);
 		member.name = names.name[i];
 		member.role = roles[i];
 		manage_secret(&member, actor, secret);
@@ -160,5 +170,58 @@ manage_pair(const ManageOrder *order, const Actor *actor, Pair *pair)
 	insert_pair(order, owner_name, pair);
 	catalog_audit_event(actor, "pair_managed", order->name,
 						manage_detail(order->policy, owner_name));
+	access_leave(&scope);
+}
+
+/* Where two accounts can be made, locked and unlocked, and by whom. */
+static void
+require_turns(const char *target)
+{
+	Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(target)};
+	HeapTuple tuple;
+
+	manage_require_store_and_target("local", target);
+	if (catalog_execute("SELECT type, admin FROM rotor.target WHERE name = $1", 1, types, values,
+						NULL) != 1)
+		elog(ERROR, "the target is gone");
+	tuple = SPI_tuptable->vals[0];
+	if (strcmp(SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1), "postgresql") != 0 &&
+		strcmp(SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1), "mysql") != 0)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("target \"%s\" has no roles that can be used in turn", target),
+						errdetail("Its type is %s.",
+								  SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1)),
+						errhint("Name a policy whose strategy is staged or immediate.")));
+	if (SPI_getvalue(tuple, SPI_tuptable->tupdesc, 2) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("target \"%s\" has no admin", target),
+						errdetail("No account can unlock itself."),
+						errhint("Name the secret of an administrator in rotor.target.")));
+}
+
+void
+manage_pair_outside(const ManageOrder *order, const Actor *actor, Pair *pair)
+{
+	RoleNames names = {.size = USERNAME_SIZE};
+	AccessScope scope;
+
+	access_enter(&scope);
+	require_turns(order->target);
+	read_names(order->options, order->username, &names);
+	strlcpy(pair->name, order->name, sizeof(pair->name));
+	strlcpy(pair->owner, order->username, sizeof(pair->owner));
+	pair->owner_oid = InvalidOid;
+	for (int i = 0; i < 2; i++)
+	{
+		ManageOrder member = *order;
+
+		/* Other targets may have accounts of the same name. */
+		member.name = psprintf("%s/%s", order->name, names.name[i]);
+		member.username = names.name[i];
+		require_free(member.name);
+		manage_account(&member, actor, i == 0 ? &pair->resting : &pair->in_use);
+	}
+	insert_pair(order, order->username, pair);
 	access_leave(&scope);
 }

@@ -324,12 +324,13 @@ take_up_unsettled(Job *job)
 
 /*
  * A role that is about to be locked is rotated instead, and in use again: what was to lock it gives way,
- * and comes back if nothing comes of this.
+ * and comes back if nothing comes of this. Not if a worker outside has it: nobody knows what it does.
  */
 static void
 pass_over_retirement(Job *job)
 {
-	if (!job->exists || job->row.step != FSM_STEP_RETIRE || job->order->scheduled)
+	if (!job->exists || job->row.step != FSM_STEP_RETIRE || job->row.outside ||
+		job->order->scheduled)
 		return;
 	failure_set(&job->failure, 0, "the role is rotated", NULL, NULL);
 	job_advance(job, FSM_OUTCOME_CANCELLED, -1);
@@ -386,6 +387,12 @@ prepare(Job *job, void *arg)
 	if (job->exists)
 		return;
 	job_new_rotation(job);
+	if (order->retire && job_is_outside(job))
+	{
+		/* There is no step of ours before the worker's. */
+		job_save(job);
+		job->exists = true;
+	}
 	if (order->rollback)
 	{
 		if (!catalog_find_version(job->secret.id, rotation_back_to(job->secret.id), &previous,

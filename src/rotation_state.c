@@ -182,6 +182,7 @@ job_is_outside(const Job *job)
 		case FSM_STEP_SET:
 		case FSM_STEP_TEST:
 		case FSM_STEP_UNDO:
+		case FSM_STEP_RETIRE:
 			return job->secret.outside_target;
 		default:
 			return false;

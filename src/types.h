@@ -100,7 +100,8 @@ typedef struct Pair
 	char name[SECRET_NAME_SIZE];
 	Secret in_use;
 	Secret resting;
-	Oid owner;
+	char owner[USERNAME_SIZE]; /* its name when it was last seen */
+	Oid owner_oid;			   /* InvalidOid: of a target outside */
 } Pair;
 
 /* A role as pg_authid has it. */

@@ -25,6 +25,8 @@ typedef struct Surroundings
 	char *target;
 	char *store;
 	char *admin; /* name of the secret; NULL: none */
+	char *pair;	 /* "null": the secret is used alone */
+	int64 other; /* the secret that it takes turns with; 0: none */
 } Surroundings;
 
 static bool
@@ -34,15 +36,21 @@ read_surroundings(int64 secret_id, Surroundings *out)
 	Datum values[] = {Int64GetDatum(secret_id)};
 	HeapTuple tuple;
 	TupleDesc desc;
+	Datum other;
+	bool null;
 
 	if (catalog_execute(
 			"SELECT jsonb_build_object('username', s.username, 'options', s.options), "
 			"jsonb_build_object('name', t.name, 'type', t.type, 'host', t.host, 'port', t.port, "
 			"'dbname', t.dbname, 'sslmode', t.sslmode, 'options', t.options), "
 			"jsonb_build_object('name', o.name, 'type', o.type, 'options', o.options, "
-			"'key', coalesce(s.options ->> 'key', s.name)), t.admin "
+			"'key', coalesce(s.options ->> 'key', p.name, s.name)), t.admin, "
+			"CASE WHEN p.name IS NULL THEN 'null' ELSE jsonb_build_object('name', p.name, 'owner', "
+			"p.owner, 'locked', s.retire_at IS NULL AND s.id = p.resting) END, "
+			"CASE s.id WHEN p.in_use THEN p.resting ELSE p.in_use END "
 			"FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "
-			"JOIN rotor.store o ON o.name = s.store WHERE s.id = $1",
+			"JOIN rotor.store o ON o.name = s.store "
+			"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) WHERE s.id = $1",
 			1, types, values, NULL) != 1)
 		return false;
 	tuple = SPI_tuptable->vals[0];
@@ -51,6 +59,9 @@ read_surroundings(int64 secret_id, Surroundings *out)
 	out->target = SPI_getvalue(tuple, desc, 2);
 	out->store = SPI_getvalue(tuple, desc, 3);
 	out->admin = SPI_getvalue(tuple, desc, 4);
+	out->pair = SPI_getvalue(tuple, desc, 5);
+	other = SPI_getbinval(tuple, desc, 6, &null);
+	out->other = null ? 0 : DatumGetInt64(other);
 	return true;
 }
 
@@ -86,9 +97,14 @@ append_value(StringInfo json, const char *key, int64 secret_id, const char *user
 	PG_END_TRY();
 }
 
-/* The versions that were current and previous before the rotation; as labelled until it is set. */
+/*
+ * The versions that were current and previous before the rotation; as labelled until it is set. For a
+ * store, of two secrets that take turns, those of the other one: it has one entry for both.
+ */
 typedef struct FormerVersions
 {
+	int64 secret_id;
+	char username[USERNAME_SIZE];
 	bool has_current;
 	pg_uuid_t current;
 	bool has_previous;
@@ -96,13 +112,32 @@ typedef struct FormerVersions
 } FormerVersions;
 
 static void
-find_former(const Secret *secret, const RotationRow *row, FormerVersions *former)
+find_former_of_other(int64 other, FormerVersions *former)
+{
+	Secret secret;
+	Policy policy;
+	SealedValue value;
+
+	if (!catalog_load_secret(other, &secret, &policy, CurrentMemoryContext))
+		elog(ERROR, "the secret that takes turns with this one is gone");
+	former->secret_id = other;
+	strlcpy(former->username, secret.username, sizeof(former->username));
+	former->has_current = catalog_find_version(other, "current", &former->current, &value);
+	former->has_previous = catalog_find_version(other, "previous", &former->previous, &value);
+}
+
+static void
+find_former(const Secret *secret, const RotationRow *row, int64 other, FormerVersions *former)
 {
 	SavedVerifier saved;
 	SealedValue value;
 
 	memset(former, 0, sizeof(*former));
-	if (row->step == FSM_STEP_PUBLISH || row->step == FSM_STEP_SET)
+	former->secret_id = secret->id;
+	strlcpy(former->username, secret->username, sizeof(former->username));
+	if (other != 0 && (row->step == FSM_STEP_PUBLISH || row->step == FSM_STEP_FINISH))
+		find_former_of_other(other, former);
+	else if (row->step == FSM_STEP_PUBLISH || row->step == FSM_STEP_SET)
 	{
 		former->has_current = catalog_find_version(secret->id, "current", &former->current, &value);
 		former->has_previous =
@@ -119,15 +154,17 @@ find_former(const Secret *secret, const RotationRow *row, FormerVersions *former
 
 /* The credential that changes the account: an administrator's, or one of its own. */
 static bool
-append_admin(StringInfo json, const char *admin, const Secret *secret, const RotationRow *row,
-			 const FormerVersions *former, Failure *failure)
+append_admin(StringInfo json, const char *admin, bool takes_turns, const Secret *secret,
+			 const RotationRow *row, const FormerVersions *former, Failure *failure)
 {
-	bool changes = row->step == FSM_STEP_SET || row->step == FSM_STEP_UNDO;
+	bool changes = row->step == FSM_STEP_SET || row->step == FSM_STEP_UNDO ||
+				   row->step == FSM_STEP_RETIRE;
 	pg_uuid_t version;
 	SealedValue value;
 	Secret of_admin;
 
-	if (row->step == FSM_STEP_UNDO && !former->has_current)
+	/* Which takes turns is locked again. */
+	if (row->step == FSM_STEP_UNDO && !former->has_current && !takes_turns)
 	{
 		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					"the account's former password is not known",
@@ -210,23 +247,24 @@ work_order(const Secret *secret, const Policy *policy, const RotationRow *row,
 
 	if (!read_surroundings(secret->id, &around))
 		elog(ERROR, "the secret's target or store is gone");
-	find_former(secret, row, &former);
+	find_former(secret, row, around.other, &former);
 	initStringInfo(&json);
 	/* All at once: what grows leaves copies behind. */
 	enlargeStringInfo(&json, (int) (ROOM + strlen(around.account) + strlen(around.target) +
-									strlen(around.store)));
+									strlen(around.store) + strlen(around.pair)));
 	PG_TRY();
 	{
 		append_head(&json, secret, row, lease);
 		append_value(&json, "version", secret->id, secret->username,
 					 row->has_version ? &row->version : NULL);
-		append_value(&json, "former", secret->id, secret->username,
+		append_value(&json, "former", former.secret_id, former.username,
 					 former.has_current ? &former.current : NULL);
-		append_value(&json, "previous", secret->id, secret->username,
+		append_value(&json, "previous", former.secret_id, former.username,
 					 former.has_previous ? &former.previous : NULL);
-		appendStringInfo(&json, ",\"account\":%s,\"target\":%s,\"store\":%s", around.account,
-						 around.target, around.store);
-		complete = append_admin(&json, around.admin, secret, row, &former, failure);
+		appendStringInfo(&json, ",\"account\":%s,\"target\":%s,\"store\":%s,\"pair\":%s",
+						 around.account, around.target, around.store, around.pair);
+		complete = append_admin(&json, around.admin, around.other != 0, secret, row, &former,
+								failure);
 		append_policy(&json, policy, row);
 	}
 	PG_FINALLY();

@@ -12,7 +12,7 @@
 
 static const char *const step_names[STEP_COUNT] = {
 	[STEP_PUBLISH] = "publish", [STEP_SET] = "set",	  [STEP_TEST] = "test",
-	[STEP_FINISH] = "finish",	[STEP_UNDO] = "undo",
+	[STEP_FINISH] = "finish",	[STEP_UNDO] = "undo",	[STEP_RETIRE] = "retire",
 };
 
 /* What is asked of a job that does not say it. */
@@ -143,6 +143,11 @@ read_peers(Job *job, RotorError *err)
 		return bad(err, "store");
 
 	job->policy = cJSON_GetObjectItemCaseSensitive(job->tree, "policy");
+	job->pair = cJSON_GetObjectItemCaseSensitive(job->tree, "pair");
+	if (job->pair != NULL && !cJSON_IsObject(job->pair))
+		job->pair = NULL;
+	if (job->pair != NULL && job_string(job->pair, "owner") == NULL)
+		return bad(err, "pair");
 	return true;
 }
 
@@ -154,7 +159,9 @@ read_values(Job *job, RotorError *err)
 		!read_value(job->tree, "previous", &job->previous, err) ||
 		!read_value(job->tree, "admin", &job->admin, err))
 		return false;
-	/* Labels are moved by uuids alone; all else needs the value. */
+	/* An account is locked by its name, labels are moved by uuids alone; all else needs the value. */
+	if (job->step == STEP_RETIRE)
+		return true;
 	if (job->version.id[0] == '\0' || (job->step != STEP_FINISH && job->version.password.len == 0))
 		return bad(err, "version");
 	return true;

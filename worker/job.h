@@ -23,6 +23,7 @@ typedef enum JobStep
 	STEP_TEST,	  /* log in with it */
 	STEP_FINISH,  /* move the store's labels */
 	STEP_UNDO,	  /* give the target its former value back */
+	STEP_RETIRE,  /* lock the account, which was in use before another one */
 	STEP_COUNT
 } JobStep;
 
@@ -58,6 +59,7 @@ typedef struct Job
 		target_type; /* postgresql, mysql, command, http; self if the target is not ours to touch */
 	const cJSON *target; /* {"host","port","dbname","sslmode","options":{…}} */
 	JobValue admin;		 /* the credential that changes it; id empty: the account changes itself */
+	const cJSON *pair;	 /* {"name","owner","locked"} of an account that is used in turn; else NULL */
 
 	const char *store_name;
 	const char *store_type; /* aws, vault, file; local if the store is not ours to touch */

@@ -141,14 +141,14 @@ run_set(Run *run)
 
 /* Who still has the former value in a session is sent away; that it fails is no reason to fail the rotation. */
 static void
-end_sessions(const Run *run)
+end_sessions(const Run *run, const JobValue *by)
 {
 	const Job *job = run->job;
 	Outcome outcome;
 
 	if (run->target->end_sessions == NULL || !job_flag(job->policy, "terminate_sessions", false))
 		return;
-	outcome = run->target->end_sessions(job, changer(job, &job->version), run->deadline);
+	outcome = run->target->end_sessions(job, by, run->deadline);
 	outcome_scrub(&outcome, &job->version.password);
 	outcome_scrub(&outcome, &job->admin.password);
 	if (outcome.class != OUTCOME_OK)
@@ -171,8 +171,9 @@ run_test(Run *run)
 
 	/* A login changes nothing, whatever became of the one before. */
 	run->settled = true;
-	if (is_accepted(&outcome))
-		end_sessions(run);
+	/* Of two accounts that are used in turn, the other one has the former value, and is locked later. */
+	if (is_accepted(&outcome) && run->job->pair == NULL)
+		end_sessions(run, changer(run->job, &run->job->version));
 	return outcome;
 }
 
@@ -224,6 +225,18 @@ run_finish(Run *run)
  * undo
  */
 
+/* What an attempt before this one has done is the same. */
+static Outcome
+lock(Run *run)
+{
+	const Job *job = run->job;
+
+	run->settled = true;
+	if (run->target->retire == NULL || !exists(&job->admin))
+		return outcome_make(OUTCOME_PERMANENT, NULL, "accounts of this target cannot be locked");
+	return run->target->retire(job, &job->admin, run->deadline);
+}
+
 static Outcome
 run_undo(Run *run)
 {
@@ -231,6 +244,8 @@ run_undo(Run *run)
 	Outcome outcome;
 	Outcome login;
 
+	if (!exists(&job->former) && job->pair != NULL)
+		return lock(run);
 	if (!exists(&job->former))
 		return outcome_make(OUTCOME_PERMANENT, NULL, "there is no former value to give back");
 	if (job->look)
@@ -261,6 +276,20 @@ run_undo(Run *run)
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * retire
+ */
+
+static Outcome
+run_retire(Run *run)
+{
+	Outcome outcome = lock(run);
+
+	if (outcome.class == OUTCOME_OK)
+		end_sessions(run, &run->job->admin);
+	return outcome;
+}
+
+/* ------------------------------------------------------------------------------------------------
  * All of them
  */
 
@@ -273,7 +302,7 @@ typedef struct StepAct
 static const StepAct acts[STEP_COUNT] = {
 	[STEP_PUBLISH] = {run_publish, true}, [STEP_SET] = {run_set, false},
 	[STEP_TEST] = {run_test, false},	  [STEP_FINISH] = {run_finish, true},
-	[STEP_UNDO] = {run_undo, false},
+	[STEP_UNDO] = {run_undo, false},	  [STEP_RETIRE] = {run_retire, false},
 };
 
 static Outcome

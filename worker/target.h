@@ -23,6 +23,13 @@ typedef struct TargetClass
 	Outcome (*set)(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline);
 	/* Logs in with the value, then runs the policy's verification query if query says so. */
 	Outcome (*login)(const Job *job, const JobValue *value, bool query, Deadline deadline);
+	/*
+	 * Locks the account, which nobody is to use any more; NULL: it cannot be done. Done once more it
+	 * changes nothing. Where job->pair is there, set makes the account if it is missing, a member of the
+	 * owner with the owner's settings, and unlocks it, or locks it if that is how it was found and the
+	 * value is its former one.
+	 */
+	Outcome (*retire)(const Job *job, const JobValue *by, Deadline deadline);
 	/* Ends the account's other sessions, where that is possible; may be NULL. Its outcome is only logged. */
 	Outcome (*end_sessions)(const Job *job, const JobValue *by, Deadline deadline);
 	/* For `rotor check`: can it be reached, with the rights that set needs? Changes nothing. */

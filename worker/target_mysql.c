@@ -12,6 +12,10 @@
  * MySQL changes all accounts or none; MariaDB changes them one after the other, so an error at a later one is
  * reported as unknown. A login proves the account that the server matches with this machine's address.
  *
+ * Of two accounts that are used in turn (job->pair), each is made where it is missing, for the host that its
+ * option "host" names, else for any; it is granted the owner, which is a role, by default. That needs ADMIN
+ * OPTION on the role too.
+ *
  * Options of the target: sslrootcert, sslcert, sslkey (files). Of the policy or account: "strategy":
  * "dual_write", the former password stays valid beside the new one until the next change or an emergency;
  * MySQL 8.0.14 and later only.
@@ -33,6 +37,7 @@
 #define SQL_SIZE	 (32 * 1024)
 #define PLUGIN_SIZE	 65
 #define GUARD_ERROR	 1231 /* wrong value for a variable: what the guard raises */
+#define NO_SUCH_ACCOUNT "1396"
 
 /* Errors of a server, by what they mean for whoever has made no change. */
 static const unsigned transient_errors[] = {
@@ -259,8 +264,91 @@ find_accounts(Session *session)
 		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "at most %d accounts may have one name",
 							   MAX_ACCOUNTS);
 	else if (session->count == 0)
-		outcome = outcome_make(OUTCOME_PERMANENT, "1396", "there is no account '%s'@'%s'",
+		outcome = outcome_make(OUTCOME_PERMANENT, NO_SUCH_ACCOUNT, "there is no account '%s'@'%s'",
 							   session->user, host != NULL ? host : "any host");
+	return outcome;
+}
+
+/* Runs one statement on an account or the owner: what it does may be done again. */
+static Outcome
+run_statement(const Session *session, const Sql *sql)
+{
+	MyError err;
+
+	if (!sql->ok)
+		return outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
+	if (my_exec(session->client, sql->text, session->deadline, NULL, &err) != MY_DONE)
+		return nothing_changed(&err);
+	return outcome_make(OUTCOME_OK, NULL, NULL);
+}
+
+static void
+forget_accounts(Session *session)
+{
+	while (session->count > 0)
+		free(session->accounts[--session->count]);
+}
+
+/* Makes the account, locked, with the value that it is to have, and finds it. */
+static Outcome
+make_account(Session *session, const JobValue *value)
+{
+	const char *host = text_or(session->job->account, "host", "%");
+	const char *plugin =
+		my_is_mariadb(session->client) ? "mysql_native_password" : "caching_sha2_password";
+	char hash[MYSQL_HASH_MAX];
+	Sql *sql = calloc(1, sizeof(*sql));
+	RotorError bad;
+	Outcome outcome;
+
+	if (sql == NULL || !note_host(session, host, plugin))
+	{
+		free(sql);
+		return outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+	}
+	if (!mysql_hash(plugin, &value->password, hash, &bad))
+	{
+		free(sql);
+		return outcome_of_error(OUTCOME_PERMANENT, &bad);
+	}
+	sql->ok = true;
+	append(sql,
+		   my_is_mariadb(session->client)
+			   ? "CREATE USER IF NOT EXISTS %s IDENTIFIED VIA %s USING '%s' ACCOUNT LOCK"
+			   : "CREATE USER IF NOT EXISTS %s IDENTIFIED WITH %s AS '%s' ACCOUNT LOCK",
+		   session->accounts[0], plugin, hash);
+	outcome = run_statement(session, sql);
+	secret_wipe(hash, sizeof(hash));
+	secret_wipe(sql, sizeof(*sql));
+	free(sql);
+	forget_accounts(session);
+	return outcome.class == OUTCOME_OK ? find_accounts(session) : outcome;
+}
+
+/* All accounts of the name have the owner's grants from their logins on. */
+static Outcome
+follow_owner(const Session *session)
+{
+	bool mariadb = my_is_mariadb(session->client);
+	char *owner = my_quote(session->client, job_string(session->job->pair, "owner"));
+	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
+
+	for (int i = 0; outcome.class == OUTCOME_OK && i < 2 * session->count; i++)
+	{
+		Sql *sql = calloc(1, sizeof(*sql));
+
+		if (sql == NULL || owner == NULL)
+			outcome = outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+		else
+		{
+			sql->ok = true;
+			append(sql, i % 2 == 0 ? "GRANT %s %s %s" : "SET DEFAULT ROLE %s %s %s", owner,
+				   i % 2 != 0 && mariadb ? "FOR" : "TO", session->accounts[i / 2]);
+			outcome = run_statement(session, sql);
+		}
+		free(sql);
+	}
+	free(owner);
 	return outcome;
 }
 
@@ -351,22 +439,53 @@ retains(const Session *session, const JobValue *value, Outcome *refusal)
 	return is_new && !session->job->emergency;
 }
 
+/* The guard: the server's own clock says whether the message comes in time. */
+static void
+append_guard(const Session *session, Sql *sql)
+{
+	int64_t left = deadline_left(session->deadline);
+	int64_t margin = left / 4 < MARGIN_MS ? left / 4 : MARGIN_MS;
+
+	append(sql,
+		   "SET SESSION sql_mode = IF(UNIX_TIMESTAMP(SYSDATE(6)) * 1000 < %" PRId64 ", '', 'late')",
+		   session->peer_now + left - margin);
+}
+
+/* ALTER USER of all accounts, with no more than that. */
+static void
+append_lock(const Session *session, Sql *sql, const char *clause)
+{
+	for (int i = 0; i < session->count; i++)
+		append(sql, "%s%s", i == 0 ? "; ALTER USER " : ", ", session->accounts[i]);
+	append(sql, "%s", clause);
+}
+
+/* What of logging in changes with the value: nothing, but for an account that is used in turn. */
+static const char *
+lock_clause(const Session *session, const JobValue *value)
+{
+	const cJSON *pair = session->job->pair;
+
+	if (pair == NULL)
+		return "";
+	if (strcmp(value->id, session->job->version.id) == 0)
+		return " ACCOUNT UNLOCK";
+	return job_flag(pair, "locked", false) ? " ACCOUNT LOCK" : "";
+}
+
 /* One message: the guard, then the change. *changes is how many statements that is. */
 static Outcome
 write_change(Session *session, const JobValue *value, Sql *sql, int *changes)
 {
 	bool mariadb = my_is_mariadb(session->client);
-	int64_t left = deadline_left(session->deadline);
-	int64_t margin = left / 4 < MARGIN_MS ? left / 4 : MARGIN_MS;
+	const char *lock = lock_clause(session, value);
 	Outcome refusal = {.class = OUTCOME_OK};
 	bool retain = retains(session, value, &refusal);
 	RotorError bad;
 
 	if (refusal.class != OUTCOME_OK)
 		return refusal;
-	append(sql,
-		   "SET SESSION sql_mode = IF(UNIX_TIMESTAMP(SYSDATE(6)) * 1000 < %" PRId64 ", '', 'late')",
-		   session->peer_now + left - margin);
+	append_guard(session, sql);
 	for (int i = 0; i < session->count; i++)
 	{
 		char hash[MYSQL_HASH_MAX];
@@ -382,6 +501,13 @@ write_change(Session *session, const JobValue *value, Sql *sql, int *changes)
 		secret_wipe(hash, sizeof(hash));
 	}
 	*changes = mariadb ? session->count : 1;
+	if (lock[0] != '\0' && mariadb)
+	{
+		append_lock(session, sql, lock);
+		++*changes;
+	}
+	else
+		append(sql, "%s", lock);
 	/* An emergency takes also the password that an earlier dual_write has left. */
 	for (int i = 0; session->job->emergency && !mariadb && i < session->count; i++, ++*changes)
 		append(sql, "; ALTER USER %s DISCARD OLD PASSWORD", session->accounts[i]);
@@ -406,13 +532,25 @@ judge_change(const Session *session, MyReach reach, int done, const MyError *err
 	return nothing_changed(err);
 }
 
+/* Sends the guard and so many changes; what became of them. */
+static Outcome
+send_change(const Session *session, const Sql *sql, int changes)
+{
+	MyError err = {0};
+	int done = 0;
+	MyReach reach = my_exec_script(session->client, sql->text, session->deadline, &done, &err);
+
+	if (reach == MY_DONE && done != changes + 1)
+		return outcome_make(OUTCOME_UNKNOWN, NULL, "the server answered %d of %d statements", done,
+							changes + 1);
+	return judge_change(session, reach, done, &err);
+}
+
 static Outcome
 change(Session *session, const JobValue *value)
 {
 	Sql *sql = calloc(1, sizeof(*sql));
-	MyError err = {0};
 	int changes = 0;
-	int done = 0;
 	Outcome outcome;
 
 	if (sql == NULL)
@@ -420,18 +558,31 @@ change(Session *session, const JobValue *value)
 	sql->ok = true;
 	outcome = write_change(session, value, sql, &changes);
 	if (outcome.class == OUTCOME_OK)
-	{
-		MyReach reach = my_exec_script(session->client, sql->text, session->deadline, &done, &err);
-
-		if (reach == MY_DONE && done != changes + 1)
-			outcome = outcome_make(OUTCOME_UNKNOWN, NULL, "the server answered %d of %d statements",
-								   done, changes + 1);
-		else
-			outcome = judge_change(session, reach, done, &err);
-	}
+		outcome = send_change(session, sql, changes);
 	secret_wipe(sql, sizeof(*sql));
 	free(sql);
 	return outcome;
+}
+
+/* Connects, and finds what is to be changed; to be closed in any case. */
+static Outcome
+open_change(Session *session, const JobValue *by)
+{
+	MyError err;
+	Outcome outcome;
+
+	session->client = connect_as(session->job, by, NULL, true, session->deadline, &err);
+	if (session->client == NULL)
+		return not_connected(&err);
+	outcome = prepare(session);
+	return outcome.class == OUTCOME_OK ? find_accounts(session) : outcome;
+}
+
+static void
+close_change(Session *session)
+{
+	forget_accounts(session);
+	my_close(session->client);
 }
 
 static Outcome
@@ -441,24 +592,45 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 					   .user = username_of(job, value),
 					   .deadline = deadline_sooner(deadline, job->lease_end)};
 	bool is_self = strcmp(username_of(job, by), session.user) == 0;
-	MyError err;
 	Outcome outcome;
 
 	if (value->password.len == 0)
 		return outcome_make(OUTCOME_PERMANENT, NULL, "the password is empty");
-	session.client = connect_as(job, by, NULL, true, session.deadline, &err);
-	if (session.client == NULL)
-		return not_connected(&err);
-	outcome = prepare(&session);
-	if (outcome.class == OUTCOME_OK)
-		outcome = find_accounts(&session);
+	outcome = open_change(&session, by);
 	if (is_self && is_denied(&outcome))
 		outcome = find_myself(&session);
+	if (job->pair != NULL && strcmp(outcome.code, NO_SUCH_ACCOUNT) == 0)
+		outcome = make_account(&session, value);
+	if (outcome.class == OUTCOME_OK && job->pair != NULL)
+		outcome = follow_owner(&session);
 	if (outcome.class == OUTCOME_OK)
 		outcome = change(&session, value);
-	for (int i = 0; i < session.count; i++)
-		free(session.accounts[i]);
-	my_close(session.client);
+	close_change(&session);
+	return outcome;
+}
+
+static Outcome
+retire(const Job *job, const JobValue *by, Deadline deadline)
+{
+	Session session = {.job = job,
+					   .user = job->username,
+					   .deadline = deadline_sooner(deadline, job->lease_end)};
+	Outcome outcome = open_change(&session, by);
+	Sql *sql = calloc(1, sizeof(*sql));
+
+	if (outcome.class == OUTCOME_OK && sql == NULL)
+		outcome = outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+	if (outcome.class == OUTCOME_OK)
+	{
+		sql->ok = true;
+		append_guard(&session, sql);
+		append_lock(&session, sql, " ACCOUNT LOCK");
+		outcome = sql->ok ? send_change(&session, sql, 1)
+						  : outcome_make(OUTCOME_PERMANENT, NULL,
+										 "the accounts' names are too long");
+	}
+	free(sql);
+	close_change(&session);
 	return outcome;
 }
 
@@ -622,19 +794,13 @@ check(const Job *job, const JobValue *by, Deadline deadline)
 	Session session = {.job = job,
 					   .user = has_account ? job->username : "",
 					   .deadline = deadline_sooner(deadline, job->lease_end)};
-	MyError err;
-	Outcome outcome;
+	Outcome outcome = open_change(&session, by);
 
-	session.client = connect_as(job, by, NULL, false, session.deadline, &err);
-	if (session.client == NULL)
-		return not_connected(&err);
-	outcome = prepare(&session);
-	if (outcome.class == OUTCOME_OK)
-		outcome = find_accounts(&session);
 	if (is_denied(&outcome) && has_account && strcmp(username_of(job, by), job->username) == 0)
 		outcome = find_myself(&session);
 	/* Without an account it was only to be seen whether it may look for one. */
-	if (outcome.class == OUTCOME_OK || (!has_account && strcmp(outcome.code, "1396") == 0))
+	if (outcome.class == OUTCOME_OK ||
+		(session.client != NULL && !has_account && strcmp(outcome.code, NO_SUCH_ACCOUNT) == 0))
 	{
 		unsigned long version = my_server_version(session.client);
 		const char *tls = my_tls_version(session.client);
@@ -644,9 +810,7 @@ check(const Job *job, const JobValue *by, Deadline deadline)
 							   version / 100 % 100, version % 100, tls[0] != '\0' ? tls : "no TLS",
 							   session.count);
 	}
-	for (int i = 0; i < session.count; i++)
-		free(session.accounts[i]);
-	my_close(session.client);
+	close_change(&session);
 	return outcome;
 }
 
@@ -654,6 +818,7 @@ const TargetClass target_mysql = {
 	.type = "mysql",
 	.set = set,
 	.login = login,
+	.retire = retire,
 	.end_sessions = end_sessions,
 	.check = check,
 };

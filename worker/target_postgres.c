@@ -10,6 +10,10 @@
  * account itself. Whether it may is the server's to say: forks and hosted services have rules of their own.
  * What it says is reported with the remedy that the roles' attributes suggest.
  *
+ * Of two roles that are used in turn (job->pair), each is made where it is missing, a member of the owner
+ * that logs in as the owner and has the owner's settings: all in the transaction of the change. That needs a
+ * superuser, or CREATEROLE and, from 16 on, ADMIN OPTION on the owner.
+ *
  * Options of the target: sslrootcert, sslcert, sslkey (files). Several hosts, separated by commas: a change
  * goes to the one that takes writes; a login goes to the first that answers, so name a writer's address
  * there if replicas may lag.
@@ -31,7 +35,7 @@
 #include "scram.h"
 
 #define MARGIN_MS 1000 /* for the commit itself, between the guard and the lease's end */
-#define SQL_SIZE  4096
+#define SQL_SIZE  8192
 
 /* What the server says of a role and of the one that is to change it, before anything is changed. */
 typedef struct Preflight
@@ -259,6 +263,12 @@ missing_right(const Session *session)
 	return NULL;
 }
 
+static Outcome
+no_such_role(const Session *session)
+{
+	return outcome_make(OUTCOME_PERMANENT, "42704", "role \"%.63s\" does not exist", session->role);
+}
+
 /* Who is given a new value must be able to use it; who gets a former one back need not. */
 static Outcome
 judge_role(const Session *session, const JobValue *value)
@@ -266,10 +276,10 @@ judge_role(const Session *session, const JobValue *value)
 	const Preflight *found = &session->found;
 	bool is_new = strcmp(value->id, session->job->version.id) == 0;
 
-	if (!found->exists)
-		return outcome_make(OUTCOME_PERMANENT, "42704", "role \"%.63s\" does not exist",
-							session->role);
-	if (is_new && !found->can_login)
+	/* One that is used in turn is made, and unlocked. */
+	if (!found->exists && session->job->pair == NULL)
+		return no_such_role(session);
+	if (is_new && !found->can_login && session->job->pair == NULL)
 		return outcome_make(OUTCOME_PERMANENT, "28000",
 							"role \"%.63s\" may not log in: ALTER ROLE ... LOGIN, or take the "
 							"secret out of rotation",
@@ -282,9 +292,73 @@ judge_role(const Session *session, const JobValue *value)
 	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
-/* The statements from the guard to the commit; false if they do not fit or the name cannot be quoted. */
+/*
+ * What makes the role, if it is missing, a member of its owner, and gives it the owner's settings and the
+ * one by which it logs in as the owner; %s are the two, quoted. Nothing is written if all is as it
+ * should be. Settings that are lists are stored as they are to be written.
+ */
+static const char take_after_owner[] =
+	"DECLARE member name := %s; owner name := %s; o oid; m oid; s record; e text; place text; "
+	"key text; value text; "
+	"BEGIN "
+	"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = member) THEN "
+	"EXECUTE format('CREATE ROLE %%I NOLOGIN INHERIT IN ROLE %%I', member, owner); "
+	"ELSIF NOT pg_has_role(member, owner, 'MEMBER') THEN "
+	"EXECUTE format('GRANT %%I TO %%I', owner, member); "
+	"END IF; "
+	"o := (SELECT oid FROM pg_roles WHERE rolname = owner); "
+	"m := (SELECT oid FROM pg_roles WHERE rolname = member); "
+	"FOR s IN SELECT w.config, b.datname FROM (SELECT d.id, ARRAY(SELECT c FROM unnest(r.setconfig) c "
+	"WHERE split_part(c, '=', 1) <> 'role') || CASE d.id WHEN 0 THEN ARRAY['role=' || owner] "
+	"ELSE '{}' END AS config FROM (SELECT 0::oid AS id UNION SELECT setdatabase "
+	"FROM pg_db_role_setting WHERE setrole IN (o, m)) d LEFT JOIN pg_db_role_setting r "
+	"ON r.setdatabase = d.id AND r.setrole = o) w LEFT JOIN pg_database b ON b.oid = w.id "
+	"LEFT JOIN pg_db_role_setting p ON p.setrole = m AND p.setdatabase = w.id "
+	"WHERE w.config IS DISTINCT FROM coalesce(p.setconfig, '{}') LOOP "
+	"place := CASE WHEN s.datname IS NULL THEN '' ELSE format(' IN DATABASE %%I', s.datname) END; "
+	"EXECUTE format('ALTER ROLE %%I%%s RESET ALL', member, place); "
+	"FOREACH e IN ARRAY s.config LOOP "
+	"key := split_part(e, '=', 1); value := substr(e, strpos(e, '=') + 1); "
+	"IF value = '\"\"' OR key NOT IN ('search_path', 'temp_tablespaces', 'session_preload_libraries', "
+	"'local_preload_libraries') THEN value := quote_literal(CASE value WHEN '\"\"' THEN '' ELSE value END); "
+	"END IF; "
+	"EXECUTE format('ALTER ROLE %%I%%s SET %%I TO %%s', member, place, key, value); "
+	"END LOOP; END LOOP; END";
+
+/* Within the transaction that is open, so that it comes to nothing if the change does. */
+static Outcome
+follow_owner(const Session *session)
+{
+	char *role = pg_quote_text(session->client, session->role);
+	char *owner = pg_quote_text(session->client, job_string(session->job->pair, "owner"));
+	char body[SQL_SIZE];
+	char sql[2 * SQL_SIZE];
+	char *quoted = NULL;
+	PgError err;
+	bool fits = role != NULL && owner != NULL &&
+				snprintf(body, sizeof(body), take_after_owner, role, owner) < (int) sizeof(body);
+
+	if (fits)
+		quoted = pg_quote_text(session->client, body);
+	fits = quoted != NULL && snprintf(sql, sizeof(sql), "DO %s", quoted) < (int) sizeof(sql);
+	pg_quoted_free(quoted);
+	pg_quoted_free(owner);
+	pg_quoted_free(role);
+	if (!fits)
+		return outcome_make(OUTCOME_PERMANENT, "22021",
+							"the names of the role and its owner are too long");
+	if (pg_exec_script(session->client, sql, session->deadline, NULL, &err) != PG_DONE)
+		return nothing_changed(&err);
+	return outcome_make(OUTCOME_OK, NULL, NULL);
+}
+
+/*
+ * The statements from the guard to the commit: ALTER ROLE with the verifier, unless it is empty, and
+ * LOGIN or NOLOGIN, unless that is empty; false if they do not fit or the name cannot be quoted.
+ */
 static bool
-write_change(char *sql, size_t size, const Session *session, const char *verifier, int64_t left)
+write_change(char *sql, size_t size, const Session *session, const char *verifier,
+			 const char *login, int64_t left)
 {
 	char guard[128];
 	char *role = pg_quote_name(session->client, session->role);
@@ -296,7 +370,8 @@ write_change(char *sql, size_t size, const Session *session, const char *verifie
 					"SELECT 1 / (extract(epoch FROM clock_timestamp()) * 1000 < %" PRId64 ")::int",
 					session->found.peer_now + left - margin);
 	if (role != NULL && quoted != NULL)
-		used = snprintf(sql, size, "%s; ALTER ROLE %s PASSWORD %s; %s; COMMIT", guard, role, quoted,
+		used = snprintf(sql, size, "%s; ALTER ROLE %s%s%s%s; %s; COMMIT", guard, role, login,
+						verifier[0] != '\0' ? " PASSWORD " : "", verifier[0] != '\0' ? quoted : "",
 						guard);
 	pg_quoted_free(role);
 	pg_quoted_free(quoted);
@@ -329,15 +404,43 @@ judge_change(const Session *session, PgReach reach, const PgError *err)
 	return nothing_changed(err);
 }
 
+/* Sends the change; what became of it. */
 static Outcome
-change(Session *session, const JobValue *value)
+send_change(const Session *session, const char *verifier, const char *login)
 {
-	/* Our clock was ahead of the server's look at its own, so this is too early rather than too late. */
-	int64_t left = deadline_left(session->deadline);
-	char verifier[SCRAM_VERIFIER_MAX];
 	char sql[1024];
-	RotorError bad;
 	PgError err = {0};
+	Outcome outcome;
+
+	/* Our clock was ahead of the server's look at its own, so this is too early rather than too late. */
+	if (!write_change(sql, sizeof(sql), session, verifier, login,
+					  deadline_left(session->deadline)))
+		outcome = outcome_make(OUTCOME_PERMANENT, "22021", "the role's name cannot be quoted");
+	else
+		outcome = judge_change(
+			session, pg_exec_script(session->client, sql, session->deadline, NULL, &err), &err);
+	secret_wipe(sql, sizeof(sql));
+	return outcome;
+}
+
+/* What of logging in changes with the value: nothing, but for an account that is used in turn. */
+static const char *
+login_clause(const Session *session, const JobValue *value)
+{
+	const cJSON *pair = session->job->pair;
+
+	if (pair == NULL)
+		return "";
+	if (strcmp(value->id, session->job->version.id) == 0)
+		return " LOGIN";
+	return job_flag(pair, "locked", false) ? " NOLOGIN" : "";
+}
+
+static Outcome
+change(const Session *session, const JobValue *value)
+{
+	char verifier[SCRAM_VERIFIER_MAX];
+	RotorError bad;
 	Outcome outcome;
 
 	if (!scram_build_verifier(
@@ -345,14 +448,21 @@ change(Session *session, const JobValue *value)
 			(int) job_number(session->job->policy, "scram_iterations", SCRAM_DEFAULT_ITERATIONS),
 			NULL, 0, verifier, &bad))
 		return outcome_of_error(OUTCOME_PERMANENT, &bad);
-	if (!write_change(sql, sizeof(sql), session, verifier, left))
-		outcome = outcome_make(OUTCOME_PERMANENT, "22021", "the role's name cannot be quoted");
-	else
-		outcome = judge_change(
-			session, pg_exec_script(session->client, sql, session->deadline, NULL, &err), &err);
+	outcome = send_change(session, verifier, login_clause(session, value));
 	secret_wipe(verifier, sizeof(verifier));
-	secret_wipe(sql, sizeof(sql));
 	return outcome;
+}
+
+/* Connects and opens the transaction of a change; the client is there to be closed in any case. */
+static Outcome
+open_change(Session *session, const JobValue *by)
+{
+	PgError err;
+
+	session->client = connect_as(session->job, by, NULL, true, session->deadline, &err);
+	if (session->client == NULL)
+		return not_connected(&err, username_of(session->job, by));
+	return preflight(session);
 }
 
 static Outcome
@@ -361,17 +471,30 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 	Session session = {.job = job,
 					   .role = username_of(job, value),
 					   .deadline = deadline_sooner(deadline, job->lease_end)};
-	PgError err;
-	Outcome outcome;
+	Outcome outcome = open_change(&session, by);
 
-	session.client = connect_as(job, by, NULL, true, session.deadline, &err);
-	if (session.client == NULL)
-		return not_connected(&err, username_of(job, by));
-	outcome = preflight(&session);
 	if (outcome.class == OUTCOME_OK)
 		outcome = judge_role(&session, value);
+	if (outcome.class == OUTCOME_OK && job->pair != NULL)
+		outcome = follow_owner(&session);
 	if (outcome.class == OUTCOME_OK)
 		outcome = change(&session, value);
+	pg_close(session.client);
+	return outcome;
+}
+
+static Outcome
+retire(const Job *job, const JobValue *by, Deadline deadline)
+{
+	Session session = {.job = job,
+					   .role = job->username,
+					   .deadline = deadline_sooner(deadline, job->lease_end)};
+	Outcome outcome = open_change(&session, by);
+
+	if (outcome.class == OUTCOME_OK && !session.found.exists)
+		outcome = no_such_role(&session);
+	if (outcome.class == OUTCOME_OK)
+		outcome = send_change(&session, "", " NOLOGIN");
 	pg_close(session.client);
 	return outcome;
 }
@@ -514,13 +637,8 @@ check(const Job *job, const JobValue *by, Deadline deadline)
 	Session session = {.job = job,
 					   .role = job->username != NULL ? job->username : "",
 					   .deadline = deadline_sooner(deadline, job->lease_end)};
-	PgError err;
-	Outcome outcome;
+	Outcome outcome = open_change(&session, by);
 
-	session.client = connect_as(job, by, NULL, true, session.deadline, &err);
-	if (session.client == NULL)
-		return not_connected(&err, username_of(job, by));
-	outcome = preflight(&session);
 	if (outcome.class == OUTCOME_OK)
 		outcome = report(&session);
 	pg_close(session.client);
@@ -531,6 +649,7 @@ const TargetClass target_postgres = {
 	.type = "postgresql",
 	.set = set,
 	.login = login,
+	.retire = retire,
 	.end_sessions = end_sessions,
 	.check = check,
 };

@@ -44,7 +44,7 @@ must_be_job(const Job *job)
 	MUST(job->target_name != NULL && job->target_type != NULL);
 	MUST(job->store_name != NULL && job->store_type != NULL);
 	MUST(job->version.id[0] != '\0');
-	MUST(job->step == STEP_FINISH || job->version.password.len > 0);
+	MUST(job->step == STEP_FINISH || job->step == STEP_RETIRE || job->version.password.len > 0);
 	must_be_value(job, "version", &job->version);
 	must_be_value(job, "former", &job->former);
 	must_be_value(job, "previous", &job->previous);

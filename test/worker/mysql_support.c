@@ -98,12 +98,13 @@ job_of(const Order *order)
 		"\"version\":{\"id\":\"" NEW_ID "\",\"username\":\"%s\",\"password\":\"%s\"},"
 		"\"account\":{\"username\":\"%s\",\"options\":%s},\"target\":{\"name\":\"t\","
 		"\"type\":\"mysql\",\"host\":\"%s\",\"port\":%d%s},"
-		"\"store\":{\"name\":\"local\",\"type\":\"local\"},\"policy\":%s}",
+		"\"store\":{\"name\":\"local\",\"type\":\"local\"},\"policy\":%s,\"pair\":%s}",
 		order->emergency ? "true" : "false", name, order->password != NULL ? order->password : MARK,
 		name, order->options != NULL ? order->options : "{}",
 		order->host != NULL ? order->host : "127.0.0.1",
 		order->port != 0 ? order->port : atoi(peer_value(&peer, "port")),
-		order->target != NULL ? order->target : "", order->policy != NULL ? order->policy : "{}");
+		order->target != NULL ? order->target : "", order->policy != NULL ? order->policy : "{}",
+		order->pair != NULL ? order->pair : "null");
 }
 
 Outcome

@@ -35,6 +35,7 @@ typedef struct Order
 	const char *target;	  /* more members of the target, each behind a comma */
 	const char *options;  /* the account's */
 	const char *policy;
+	const char *pair; /* NULL: none */
 	bool emergency;
 } Order;
 

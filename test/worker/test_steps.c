@@ -41,6 +41,7 @@ static struct
 	int calls;
 	int logins[8]; /* of this attempt, by the last digit of the value's id */
 	int sets, promotes, looks, publishes, ended;
+	bool locked;
 	const JobValue *by; /* of the last set */
 	bool query;			/* of the last login */
 	Outcome login_answer, set_answer, promote_answer,
@@ -155,6 +156,17 @@ model_login(const Job *job, const JobValue *value, bool query, Deadline deadline
 }
 
 static Outcome
+model_retire(const Job *job, const JobValue *by, Deadline deadline)
+{
+	Fault fault = next_fault();
+
+	(void) deadline;
+	assert_ptr_equal(by, &job->admin);
+	world.locked |= takes_effect(fault);
+	return answer(fault);
+}
+
+static Outcome
 model_end_sessions(const Job *job, const JobValue *by, Deadline deadline)
 {
 	(void) deadline;
@@ -217,8 +229,11 @@ model_look(const Job *job, StoreLabels *labels, Deadline deadline)
 	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
-static const TargetClass model_target = {
-	.type = "model", .set = model_set, .login = model_login, .end_sessions = model_end_sessions};
+static const TargetClass model_target = {.type = "model",
+										 .set = model_set,
+										 .login = model_login,
+										 .retire = model_retire,
+										 .end_sessions = model_end_sessions};
 static const StoreClass model_store = {
 	.type = "model", .publish = model_publish, .promote = model_promote, .look = model_look};
 
@@ -673,6 +688,55 @@ TEST(sessions_are_ended_after_a_test_that_passed_if_the_policy_says_so)
 	job_free(job);
 }
 
+/* A job of an account that is used in turn. */
+static Job *
+turn_job(JobStep step)
+{
+	Job *job = new_job(step);
+
+	job->tree = cJSON_Parse("{\"owner\":\"o\",\"terminate_sessions\":true}");
+	job->pair = job->policy = job->tree;
+	return job;
+}
+
+TEST(an_account_that_was_in_use_before_is_locked_and_then_its_sessions_end)
+{
+	Fault script[SCRIPT_LENGTH] = {WORKS};
+
+	do
+	{
+		Job *job = turn_job(STEP_RETIRE);
+
+		memcpy(world.script, script, sizeof(script));
+		assert_int_equal(drive(job).class, OUTCOME_OK);
+		assert_true(world.locked);
+		assert_int_equal(world.ended, 1);
+		job_free(job);
+	} while (next_script(script));
+}
+
+TEST(of_two_accounts_in_turn_the_new_ones_sessions_stay)
+{
+	Job *job = turn_job(STEP_TEST);
+
+	(void) snprintf(world.live, sizeof(world.live), "%s", VERSION_ID);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.ended, 0);
+	job_free(job);
+}
+
+TEST(undo_of_an_account_that_never_had_a_value_locks_it)
+{
+	Job *job = turn_job(STEP_UNDO);
+
+	without(&job->former);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_true(world.locked);
+	without(&job->admin);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_PERMANENT);
+	job_free(job);
+}
+
 TEST(labels_that_stand_are_not_moved_again)
 {
 	Job *job = new_job(STEP_FINISH);
@@ -820,6 +884,9 @@ main(void)
 		cmocka_unit_test(once_settled_a_failed_set_is_told_as_what_it_is),
 		cmocka_unit_test(each_outcome_of_a_test_is_told_unchanged),
 		cmocka_unit_test(sessions_are_ended_after_a_test_that_passed_if_the_policy_says_so),
+		cmocka_unit_test(an_account_that_was_in_use_before_is_locked_and_then_its_sessions_end),
+		cmocka_unit_test(of_two_accounts_in_turn_the_new_ones_sessions_stay),
+		cmocka_unit_test(undo_of_an_account_that_never_had_a_value_locks_it),
 		cmocka_unit_test(labels_that_stand_are_not_moved_again),
 		cmocka_unit_test(a_label_pending_that_stays_behind_does_not_undo_a_rotation),
 		cmocka_unit_test(a_secret_that_is_gone_from_the_store_is_superseded),

@@ -1,0 +1,152 @@
+/*
+ * test_target_mysql_turns.c
+ *		Tests of worker/target_mysql.c: two accounts that are used in turn, against a MariaDB of their own.
+ */
+#include "support.h"
+
+#include <stdlib.h>
+
+#include "mysql_support.h"
+
+#define PAIR(locked) "{\"name\":\"p\",\"owner\":\"ow'ner\",\"locked\":" locked "}"
+#define MEMBER		 "mem\"ber's"
+#define MEMBER_SQL	 "'mem\"ber''s'"
+
+static int
+start_mariadb(void **state __attribute__((unused)))
+{
+	if (!start_mysql_peer("mariadb"))
+		return -1;
+	run(witness, "CREATE ROLE `ow'ner` WITH ADMIN 'admin'@'%'");
+	run(witness, "GRANT SELECT, INSERT, CREATE ON shop.* TO `ow'ner`");
+	return 0;
+}
+
+static Job *
+turn(const char *password, const char *pair, const char *options)
+{
+	return job_of(&(Order){.user = MEMBER, .password = password, .pair = pair, .options = options});
+}
+
+static Outcome
+retire(const Job *job)
+{
+	JobValue admin = value_of("admin", "admin-password");
+
+	return target_mysql.retire(job, &admin, deadline_in(20000));
+}
+
+/* How many rows the query has. */
+static int
+rows(const char *sql)
+{
+	MyAnswer *answer;
+	MyError err;
+	const char *const *row;
+	unsigned columns;
+	int count = 0;
+
+	if (my_exec(witness, sql, deadline_in(20000), &answer, &err) != MY_DONE)
+		fail_msg("%s", err.message);
+	while (my_next(answer, &row, &columns))
+		count++;
+	my_answer_free(answer);
+	return count;
+}
+
+#define LOCKED                                                                        \
+	"SELECT 1 FROM mysql.global_priv WHERE User = " MEMBER_SQL                        \
+	" AND JSON_VALUE(Priv, '$.account_locked') = 1"
+
+TEST(an_account_that_is_missing_is_made_and_has_its_owners_grants_from_its_login_on)
+{
+	Job *job = job_of(&(Order){.user = MEMBER,
+							   .pair = PAIR("true"),
+							   .policy = "{\"verify_database\":\"shop\",\"verify_query\":"
+										 "\"SELECT n FROM seen WHERE CURRENT_ROLE() = 'ow''ner'\"}"});
+	JobValue value = value_of(MEMBER, MARK);
+
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	assert_outcome(target_mysql.login(job, &value, true, deadline_in(20000)), OUTCOME_OK, "");
+	assert_int_equal(rows("SELECT 1 FROM mysql.user WHERE User = " MEMBER_SQL " AND Host = '%'"), 1);
+	assert_int_equal(rows(LOCKED), 0);
+	job_free(job);
+}
+
+TEST(the_account_that_rests_is_locked_and_a_new_password_unlocks_it)
+{
+	Job *job = turn(MARK "-2", PAIR("false"), NULL);
+
+	assert_outcome(retire(job), OUTCOME_OK, "");
+	assert_int_equal(rows(LOCKED), 1);
+	assert_outcome(retire(job), OUTCOME_OK, "");
+	/* the password is right all the same */
+	assert_outcome(login_of(job, MARK), OUTCOME_PROVED, "4151");
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	assert_outcome(login_of(job, MARK "-2"), OUTCOME_OK, "");
+	job_free(job);
+}
+
+TEST(a_former_password_comes_back_with_the_lock_that_it_was_under)
+{
+	Job *job = turn(MARK "-3", PAIR("true"), NULL);
+	JobValue admin = value_of("admin", "admin-password");
+	JobValue former = value_of(MEMBER, MARK "-2");
+
+	memset(former.id, '2', sizeof(former.id) - 1);
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	assert_outcome(target_mysql.set(job, &former, &admin, deadline_in(20000)), OUTCOME_OK, "");
+	assert_int_equal(rows(LOCKED), 1);
+	assert_outcome(login_of(job, MARK "-2"), OUTCOME_PROVED, "4151");
+	job_free(job);
+}
+
+TEST(it_is_made_for_the_host_that_is_named)
+{
+	Job *job = turn(MARK, PAIR("true"), "{\"host\":\"127.0.0.1\"}");
+
+	run(witness, "DROP USER " MEMBER_SQL "@'%'");
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	assert_outcome(login_of(job, MARK), OUTCOME_OK, "");
+	assert_int_equal(rows("SELECT 1 FROM mysql.user WHERE User = " MEMBER_SQL " AND Host = '127.0.0.1'"),
+					 1);
+	run(witness, "DROP USER " MEMBER_SQL "@'127.0.0.1'");
+	job_free(job);
+}
+
+TEST(without_an_owner_or_the_right_to_it_no_account_can_log_in)
+{
+	Job *nobody = turn(MARK, "{\"name\":\"p\",\"owner\":\"nobody\",\"locked\":true}", NULL);
+	Outcome outcome = set_by_admin(nobody);
+
+	assert_int_equal(outcome.class, OUTCOME_PERMANENT);
+	assert_non_null(strstr(outcome.message, "nobody"));
+	assert_int_equal(rows("SELECT 1 FROM mysql.user WHERE User = " MEMBER_SQL), rows(LOCKED));
+	job_free(nobody);
+}
+
+/* Runs last. */
+TEST(nothing_that_was_set_here_is_in_the_servers_log)
+{
+	char *log = read_whole_file(peer_value(&peer, "log"));
+
+	assert_non_null(strstr(log, "CREATE USER IF NOT EXISTS"));
+	assert_null(strstr(log, MARK));
+	free(log);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			an_account_that_is_missing_is_made_and_has_its_owners_grants_from_its_login_on),
+		cmocka_unit_test(the_account_that_rests_is_locked_and_a_new_password_unlocks_it),
+		cmocka_unit_test(a_former_password_comes_back_with_the_lock_that_it_was_under),
+		cmocka_unit_test(it_is_made_for_the_host_that_is_named),
+		cmocka_unit_test(without_an_owner_or_the_right_to_it_no_account_can_log_in),
+		cmocka_unit_test(nothing_that_was_set_here_is_in_the_servers_log),
+	};
+
+	return cmocka_run_group_tests(tests, start_mariadb, stop_mysql_peer);
+}

@@ -1,0 +1,244 @@
+/*
+ * test_target_postgres_turns.c
+ *		Tests of worker/target_postgres.c: two roles that are used in turn.
+ */
+#include "support.h"
+
+#include <stdlib.h>
+
+#include "peer.h"
+#include "pg_client.h"
+#include "target.h"
+
+#define NEW_ID	  "11111111-1111-4111-8111-111111111111"
+#define FORMER_ID "22222222-2222-4222-8222-222222222222"
+#define NEW		  "New-that-nobody-may-see"
+#define FORMER	  "Former-that-nobody-may-see"
+
+/* The same two names as JSON, SQL identifiers and SQL texts have them. */
+#define OWNER_JSON	"ow\\\"ner's $1"
+#define OWNER		"\"ow\"\"ner's $1\""
+#define OWNER_TEXT	"'ow\"ner''s $1'"
+#define MEMBER_JSON "member's %s"
+#define MEMBER		"\"member's %s\""
+#define MEMBER_TEXT "'member''s %s'"
+
+static Peer peer;
+static PgClient *witness; /* a superuser, to see what became of it */
+
+static void
+run(const char *sql)
+{
+	PgError err;
+
+	if (pg_exec_script(witness, sql, deadline_in(20000), NULL, &err) != PG_DONE)
+		fail_msg("%s", err.message);
+}
+
+static int
+start_peer(void **state __attribute__((unused)))
+{
+	PgServer server = {.user = "postgres", .dbname = "postgres", .application_name = "witness"};
+	PgError err;
+
+	pg_client_init();
+	if (!peer_start(&peer, "postgres"))
+		return -1;
+	server.host = peer_value(&peer, "socket");
+	server.port = peer_value(&peer, "port");
+	witness = pg_connect(&server, deadline_in(20000), &err);
+	if (witness == NULL)
+		return -1;
+	run("CREATE ROLE " OWNER "; GRANT " OWNER " TO admin WITH ADMIN OPTION");
+	return 0;
+}
+
+static int
+stop_peer(void **state __attribute__((unused)))
+{
+	pg_close(witness);
+	peer_stop(&peer);
+	return 0;
+}
+
+/* One value, compared with what is expected. */
+static void
+expect(const char *sql, const char *expected)
+{
+	PgAnswer *answer;
+	PgError err;
+	const char *value;
+
+	if (pg_exec(witness, sql, 0, NULL, deadline_in(20000), &answer, &err) != PG_DONE)
+		fail_msg("%s", err.message);
+	value = pg_value(answer, 0, 0);
+	assert_string_equal(value != NULL ? value : "(null)", expected);
+	pg_answer_free(answer);
+}
+
+static Job *
+turn(const char *step, bool locked, const char *owner)
+{
+	return make_job(
+		"{\"rotation\":\"" NEW_ID "\",\"lease\":\"" NEW_ID "\",\"lease_seconds\":60,"
+		"\"step\":\"%s\",\"attempt\":0,\"secret\":\"s\",\"trigger\":\"manual\","
+		"\"version\":{\"id\":\"" NEW_ID "\",\"username\":\"%s\",\"password\":\"" NEW "\"},"
+		"\"former\":{\"id\":\"" FORMER_ID "\",\"username\":\"%s\",\"password\":\"" FORMER "\"},"
+		"\"account\":{\"username\":\"%s\"},\"target\":{\"name\":\"t\",\"type\":\"postgresql\","
+		"\"host\":\"127.0.0.1\",\"port\":%s,\"dbname\":\"postgres\"},"
+		"\"store\":{\"name\":\"local\",\"type\":\"local\"},"
+		"\"pair\":{\"name\":\"p\",\"owner\":\"%s\",\"locked\":%s},\"policy\":{\"scram_iterations\":300}}",
+		step, MEMBER_JSON, MEMBER_JSON, MEMBER_JSON, peer_value(&peer, "port"), owner, locked ? "true" : "false");
+}
+
+static Outcome
+set(const Job *job, const JobValue *value)
+{
+	JobValue admin = value_of("admin", "admin-password");
+
+	return target_postgres.set(job, value, &admin, deadline_in(20000));
+}
+
+static Outcome
+retire(const Job *job)
+{
+	JobValue admin = value_of("admin", "admin-password");
+
+	return target_postgres.retire(job, &admin, deadline_in(20000));
+}
+
+static Outcome
+login(const Job *job, const JobValue *value)
+{
+	return target_postgres.login(job, value, true, deadline_in(20000));
+}
+
+static void
+assert_outcome(Outcome outcome, OutcomeClass class, const char *code)
+{
+	if (outcome.class != class || strcmp(outcome.code, code) != 0)
+		fail_msg("%s %s %s", outcome_name(outcome.class), outcome.code, outcome.message);
+}
+
+#define SETTINGS                                                                         \
+	"SELECT string_agg(coalesce(d.datname, '-') || ' ' || s.setconfig::text, ' | ' "         \
+	"ORDER BY s.setdatabase) FROM pg_db_role_setting s LEFT JOIN pg_database d "             \
+	"ON d.oid = s.setdatabase JOIN pg_roles r ON r.oid = s.setrole WHERE r.rolname = " MEMBER_TEXT
+
+#define CAN_LOG_IN "SELECT rolcanlogin FROM pg_roles WHERE rolname = " MEMBER_TEXT
+
+TEST(a_role_that_is_missing_is_made_and_logs_in_as_its_owner)
+{
+	Job *job = turn("set", true, OWNER_JSON);
+
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	assert_outcome(login(job, &job->version), OUTCOME_OK, "");
+	expect(SETTINGS, "- {\"role=ow\\\"ner's $1\"}");
+	expect("SELECT pg_has_role(" MEMBER_TEXT ", " OWNER_TEXT ", 'MEMBER')", "t");
+	job_free(job);
+}
+
+TEST(it_follows_its_owners_settings_and_nothing_is_written_if_they_are_the_same)
+{
+	Job *job = turn("set", false, OWNER_JSON);
+
+	run("ALTER ROLE " OWNER " SET search_path = 'a, b', \"C\", public;"
+		"ALTER ROLE " OWNER " SET application_name = 'it''s \"x\", $1';"
+		"GRANT SET ON PARAMETER \"my.own\" TO admin;"
+		"ALTER ROLE " OWNER " SET \"my.own\" = 'a=b';"
+		"ALTER ROLE " OWNER " IN DATABASE postgres SET work_mem = '5MB';"
+		"ALTER ROLE " MEMBER " IN DATABASE template1 SET work_mem = '6MB'");
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	expect(SETTINGS, "- {\"search_path=\\\"a, b\\\", \\\"C\\\", public\","
+					 "\"application_name=it's \\\"x\\\", $1\",my.own=a=b,\"role=ow\\\"ner's $1\"} | "
+					 "postgres {work_mem=5MB}");
+	expect("SELECT count(DISTINCT s.xmin::text) FROM pg_db_role_setting s JOIN pg_roles r "
+		   "ON r.oid = s.setrole WHERE r.rolname = " MEMBER_TEXT,
+		   "1");
+	run("CREATE TABLE was AS SELECT s.xmin::text AS x FROM pg_db_role_setting s JOIN pg_roles r "
+		"ON r.oid = s.setrole WHERE r.rolname = " MEMBER_TEXT);
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	expect("SELECT count(*) FROM (SELECT s.xmin::text AS x FROM pg_db_role_setting s JOIN pg_roles r "
+		   "ON r.oid = s.setrole WHERE r.rolname = " MEMBER_TEXT " EXCEPT SELECT x FROM was) n",
+		   "0");
+	run("ALTER ROLE " OWNER " RESET ALL; ALTER ROLE " OWNER " SET search_path = ''");
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	expect(SETTINGS, "- {\"search_path=\\\"\\\"\",\"role=ow\\\"ner's $1\"} | postgres {work_mem=5MB}");
+	run("ALTER ROLE " OWNER " IN DATABASE postgres RESET ALL; REVOKE " OWNER " FROM " MEMBER);
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	expect(SETTINGS, "- {\"search_path=\\\"\\\"\",\"role=ow\\\"ner's $1\"}");
+	expect("SELECT pg_has_role(" MEMBER_TEXT ", " OWNER_TEXT ", 'MEMBER')", "t");
+	job_free(job);
+}
+
+TEST(the_role_that_rests_is_locked_and_a_new_password_unlocks_it)
+{
+	Job *job = turn("set", true, OWNER_JSON);
+
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	expect(CAN_LOG_IN, "t");
+	assert_outcome(retire(job), OUTCOME_OK, "");
+	expect(CAN_LOG_IN, "f");
+	assert_outcome(retire(job), OUTCOME_OK, "");
+	/* the password is right all the same */
+	assert_outcome(login(job, &job->version), OUTCOME_PROVED, "28000");
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	expect(CAN_LOG_IN, "t");
+	job_free(job);
+}
+
+TEST(a_former_password_comes_back_with_the_lock_that_it_was_under)
+{
+	Job *locked = turn("undo", true, OWNER_JSON);
+	Job *open = turn("undo", false, OWNER_JSON);
+
+	assert_outcome(set(open, &open->version), OUTCOME_OK, "");
+	assert_outcome(set(open, &open->former), OUTCOME_OK, "");
+	expect(CAN_LOG_IN, "t");
+	assert_outcome(login(open, &open->former), OUTCOME_OK, "");
+	assert_outcome(set(locked, &locked->former), OUTCOME_OK, "");
+	expect(CAN_LOG_IN, "f");
+	job_free(locked);
+	job_free(open);
+}
+
+TEST(without_an_owner_or_the_right_to_it_nothing_is_changed)
+{
+	Job *nobody = turn("set", false, "no'body");
+	Job *other = turn("set", false, "other_owner");
+
+	run("DROP ROLE " MEMBER "; CREATE ROLE other_owner SUPERUSER");
+	assert_outcome(set(nobody, &nobody->version), OUTCOME_PERMANENT, "42704");
+	assert_outcome(set(other, &other->version), OUTCOME_PERMANENT, "42501");
+	expect("SELECT count(*) FROM pg_roles WHERE rolname = " MEMBER_TEXT, "0");
+	assert_outcome(retire(nobody), OUTCOME_PERMANENT, "42704");
+	job_free(nobody);
+	job_free(other);
+}
+
+/* Runs last. */
+TEST(nothing_that_was_set_here_is_in_the_servers_log)
+{
+	char *log = read_whole_file(peer_value(&peer, "log"));
+
+	assert_non_null(strstr(log, "ALTER ROLE " MEMBER " LOGIN PASSWORD 'SCRAM-SHA-256$300:"));
+	assert_null(strstr(log, NEW));
+	assert_null(strstr(log, FORMER));
+	free(log);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_role_that_is_missing_is_made_and_logs_in_as_its_owner),
+		cmocka_unit_test(
+			it_follows_its_owners_settings_and_nothing_is_written_if_they_are_the_same),
+		cmocka_unit_test(the_role_that_rests_is_locked_and_a_new_password_unlocks_it),
+		cmocka_unit_test(a_former_password_comes_back_with_the_lock_that_it_was_under),
+		cmocka_unit_test(without_an_owner_or_the_right_to_it_nothing_is_changed),
+		cmocka_unit_test(nothing_that_was_set_here_is_in_the_servers_log),
+	};
+
+	return cmocka_run_group_tests(tests, start_peer, stop_peer);
+}
