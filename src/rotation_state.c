@@ -245,6 +245,13 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 		plan_next(job, transition->status);
 	if (!fsm_is_over(transition->status))
 		return;
+	if (transition->status == FSM_STATUS_SUCCESS)
+	{
+		/* What failed on the way is in the audit; the row tells how it ended. */
+		job->row.error_code = job->row.error_message = NULL;
+		if (job->row.note == NULL)
+			job->row.outcome = NULL;
+	}
 	if (transition->step == FSM_STEP_RETIRE)
 	{
 		/* One that gave way comes back, unless its role is in use by then. */
@@ -253,13 +260,7 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 		return;
 	}
 	if (transition->status == FSM_STATUS_SUCCESS)
-	{
-		/* What failed on the way is in the audit; the row tells how it ended. */
-		job->row.error_code = job->row.error_message = NULL;
-		if (job->row.note == NULL)
-			job->row.outcome = NULL;
 		catalog_settle_dead_letters(job->row.secret_id);
-	}
 	if (!job->enrol)
 		plan_next(job, transition->status);
 }

@@ -213,6 +213,70 @@ SELECT error_message = repeat('ä', 255) AS whole_characters FROM t.how('t_store
 SELECT count(*) FROM rotor.audit_log a, (SELECT rotor.get_secret(s, 'current') ->> 'password' FROM unnest(ARRAY['t_remote', 't_stored', 't_published']) s) v (value)
 WHERE position(v.value IN a::text) > 0;
 
+-- Two accounts that are used in turn: the worker makes, unlocks and locks them. The store has one entry for both.
+INSERT INTO rotor.policy (name, strategy, backoff, backoff_max, max_attempts) VALUES ('t_turns_outside', 'blue_green', '1 ms', '1 ms', 2);
+INSERT INTO rotor.target (name, type) VALUES ('t_command', 'command');
+SELECT t.error($$SELECT rotor.manage('t_turned', policy => 't_turns_outside', target => 't_own')$$);
+SELECT t.error($$SELECT rotor.manage('t_turned', policy => 't_turns_outside', target => 't_command')$$);
+SELECT name, username, target, store, policy FROM rotor.manage('t_turned', 'owner', 't_turns_outside', 't_file', 't_pg');
+SELECT secret, owner, in_use, resting FROM rotor.pairs WHERE secret = 't_turned';
+SELECT status, strategy FROM rotor.rotate('t_turned', wait => false);
+SELECT t.claim('{postgresql,mysql}', '{file}');
+SELECT job -> 'version' AS version, job -> 'former' AS former, job -> 'pair' AS pair, job -> 'store' ->> 'key' AS key, job -> 'account' AS account
+FROM t.job WHERE secret = 't_turned/owner_blue';
+SELECT t.ok('t_turned/owner_blue');
+SELECT t.value('t_turned') AS in_use_before, job -> 'admin' AS admin FROM t.job WHERE secret = 't_turned/owner_blue';
+SELECT t.ok('t_turned/owner_blue');
+SELECT t.value('t_turned') AS set_but_not_proved;
+SELECT t.ok('t_turned/owner_blue');
+SELECT t.ok('t_turned/owner_blue');
+SELECT rotor.get_secret('t_turned') ->> 'username' AS username, in_use, resting, retire_at FROM rotor.pairs WHERE secret = 't_turned';
+-- The other one: for the store, what comes before it is the first one's.
+SELECT status FROM rotor.rotate('t_turned', wait => false);
+SELECT t.claim('{postgresql,mysql}', '{file}');
+SELECT job -> 'version' AS version, job -> 'former' AS former FROM t.job WHERE secret = 't_turned/owner_green';
+SELECT t.ok('t_turned/owner_green');
+SELECT job -> 'version' AS version, job -> 'former' AS former FROM t.job WHERE secret = 't_turned/owner_green';
+-- Refused: its account never had another value, so it is locked again; the one in use is not touched.
+SELECT t.ok('t_turned/owner_green');
+SELECT t.fails('t_turned/owner_green', 'refused', '28P01', 'no');
+SELECT t.claim();
+SELECT job ->> 'step' AS step, job -> 'former' AS former, job -> 'admin' AS admin, job -> 'pair' AS pair FROM t.job WHERE secret = 't_turned/owner_green';
+SELECT t.ok('t_turned/owner_green');
+SELECT status, in_use FROM t.how('t_turned/owner_green'), rotor.pairs WHERE secret = 't_turned';
+SELECT status FROM rotor.rotate('t_turned', wait => false);
+SELECT t.claim('{postgresql,mysql}', '{file}');
+SELECT t.ok('t_turned/owner_green') FROM generate_series(1, 4);
+SELECT rotor.get_secret('t_turned') ->> 'username' AS username, rotor.get_secret('t_turned', 'previous') ->> 'username' AS previous,
+       in_use, resting, retire_at > now() AS later FROM rotor.pairs WHERE secret = 't_turned';
+-- When the grace period is over, a worker locks the account. Nobody rotates it meanwhile.
+UPDATE rotor.secret SET retire_at = now() WHERE name = 't_turned/owner_blue';
+SELECT count(*) >= 0 AS done FROM rotor.run_due();
+SELECT t.claim();
+SELECT job ->> 'step' AS step, job ->> 'trigger' AS trigger, job -> 'version' AS version, job -> 'admin' AS admin, job -> 'account' ->> 'username' AS account
+FROM t.job WHERE secret = 't_turned/owner_blue';
+SELECT t.error($$SELECT rotor.rotate('t_turned')$$);
+SELECT t.fails('t_turned/owner_blue', 'transient', '08006', 'not now');
+SELECT t.claim();
+SELECT t.ok('t_turned/owner_blue');
+SELECT * FROM t.how('t_turned/owner_blue');
+SELECT retire_at FROM rotor.pairs WHERE secret = 't_turned';
+-- A worker that cannot: a dead letter, which a later call takes up; the schedule goes on.
+UPDATE rotor.secret SET retire_at = now() WHERE name = 't_turned/owner_blue';
+SELECT count(*) >= 0 AS done FROM rotor.run_due();
+SELECT t.claim();
+SELECT t.fails('t_turned/owner_blue', 'permanent', '42501', 'permission denied');
+SELECT step, state FROM rotor.dead_letter WHERE secret = 't_turned/owner_blue';
+SELECT (rotor.requeue(id)).step FROM rotor.dead_letter WHERE secret = 't_turned/owner_blue';
+SELECT t.claim();
+SELECT t.ok('t_turned/owner_blue');
+SELECT status FROM rotor.rotate('t_turned', wait => false);
+SELECT t.claim('{postgresql,mysql}', '{file}');
+SELECT job -> 'pair' AS pair FROM t.job WHERE secret = 't_turned/owner_blue';
+SELECT t.ok('t_turned/owner_blue') FROM generate_series(1, 4);
+SELECT in_use FROM rotor.pairs WHERE secret = 't_turned';
+SELECT (rotor.unmanage('t_turned')).name;
+
 SELECT (rotor.unmanage(name)).deleted_at IS NOT NULL AS unmanaged FROM rotor.secret WHERE name IN ('t_remote', 't_self', 't_stored', 't_published', 't_superuser');
 DROP OWNED BY t_worker, t_outsider;
 DROP ROLE t_superuser, t_outsider, t_worker, t_published;
