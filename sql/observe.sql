@@ -94,7 +94,7 @@ CREATE VIEW rotor.dead_letter AS
     SELECT r.id, s.name AS secret, s.username AS role, r.step, r.attempt, r.outcome, r.error_code,
            r.error_message, r.note, r.version_id, r.trigger, r.requested_by, r.queued_at, r.finished_at,
            CASE WHEN r.unsettled THEN 'it is not known what the target or the store has; who goes on looks first'
-                WHEN r.step = 'retire' THEN 'the role that was in use before can still log in'
+                WHEN r.step = 'retire' THEN 'what was in use before can still log in'
                 WHEN r.step = 'test' THEN 'the new password is set and current, but was not proved'
                 WHEN r.step IN ('finish', 'undo') THEN 'the role may not accept the current version'
                 ELSE 'the role still has its former password' END AS state,

@@ -35,7 +35,7 @@ CREATE TABLE rotor.policy (
         CONSTRAINT policy_jitter_is_not_negative CHECK (jitter >= interval '0')
         CONSTRAINT policy_jitter_is_at_most_31_days CHECK (jitter <= interval '31 days'),
     strategy            text NOT NULL DEFAULT 'staged'
-        CONSTRAINT policy_strategy_is_known CHECK (strategy IN ('staged', 'immediate', 'blue_green')),
+        CONSTRAINT policy_strategy_is_known CHECK (strategy IN ('staged', 'immediate', 'blue_green', 'dual_write')),
     grace_period        interval NOT NULL DEFAULT '1 hour'
         CONSTRAINT policy_grace_period_is_not_negative CHECK (grace_period >= interval '0')
         CONSTRAINT policy_grace_period_is_at_most_366_days CHECK (grace_period <= interval '366 days'),
@@ -91,8 +91,8 @@ COMMENT ON COLUMN rotor.policy.time_zone IS 'time zone of schedule, window_sched
 COMMENT ON COLUMN rotor.policy.window_schedule IS 'when a window opens, as cron writes it; scheduled rotations begin only while one is open; null, with window_duration: at the times of schedule';
 COMMENT ON COLUMN rotor.policy.window_duration IS 'how long a window is open, a minute to 31 days; null: rotations begin at any time';
 COMMENT ON COLUMN rotor.policy.jitter IS 'each scheduled rotation is delayed by a random time up to this, which does not leave its window; at most 31 days; null: none';
-COMMENT ON COLUMN rotor.policy.strategy IS 'staged: answers when the new password is proved, restores the old one if it is refused; immediate: answers when it is set, proves it afterwards; blue_green: the secret has two roles, which are used in turn';
-COMMENT ON COLUMN rotor.policy.grace_period IS 'blue_green: how long the role that was used before can still log in, up to 366 days';
+COMMENT ON COLUMN rotor.policy.strategy IS 'staged: answers when the new password is proved, restores the old one if it is refused; immediate: answers when it is set, proves it afterwards; blue_green: the secret has two roles, which are used in turn; dual_write: on MySQL the former password stays valid beside the new one for a while';
+COMMENT ON COLUMN rotor.policy.grace_period IS 'blue_green and dual_write: how long what was in use before can still log in, up to 366 days';
 COMMENT ON COLUMN rotor.policy.verification IS 'login: the server must ask for the password and accept it; verifier: where pg_hba.conf asks for none, a check of the stored verifier suffices';
 COMMENT ON COLUMN rotor.policy.verify_query IS 'one SELECT, run as the rotated role after its login; if it fails for good, the rotation succeeds with a note, for the password is proved; null: the login suffices';
 COMMENT ON COLUMN rotor.policy.verify_database IS 'database of the verification login; null: rotor''s own';
@@ -225,7 +225,7 @@ COMMENT ON COLUMN rotor.secret.created_at IS 'when it was taken under management
 COMMENT ON COLUMN rotor.secret.created_by IS 'who took it under management';
 COMMENT ON COLUMN rotor.secret.deleted_at IS 'when management ended; null while it lasts; purge() removes the secret when rotor.recovery_window has passed';
 COMMENT ON COLUMN rotor.secret.options IS 'what else its target or store needs to know of it, by their types, such as key: its name at the store';
-COMMENT ON COLUMN rotor.secret.retire_at IS 'when its role is to be locked, which was in use before another one: see rotor.pair; null: not';
+COMMENT ON COLUMN rotor.secret.retire_at IS 'when what was in use before is not to log in any more: its role, if another one is in use now (see rotor.pair), or its former password (dual_write); null: nothing is left';
 
 CREATE TABLE rotor.data_key (
     id            uuid PRIMARY KEY,
@@ -282,7 +282,7 @@ CREATE TABLE rotor.rotation (
     trigger            text NOT NULL CONSTRAINT rotation_trigger_is_known
         CHECK (trigger IN ('manual', 'schedule', 'rollback', 'emergency', 'value', 'grace_period')),
     strategy           text NOT NULL CONSTRAINT rotation_strategy_is_known
-        CHECK (strategy IN ('staged', 'immediate', 'blue_green')),
+        CHECK (strategy IN ('staged', 'immediate', 'blue_green', 'dual_write')),
     step               text NOT NULL,
     status             text NOT NULL CONSTRAINT rotation_status_is_known
         CHECK (status IN ('pending', 'in_progress', 'verifying', 'success', 'failed', 'rolled_back', 'cancelled')),
@@ -328,8 +328,8 @@ COMMENT ON TABLE rotor.rotation IS 'one attempt to give a secret a new value; it
 COMMENT ON COLUMN rotor.rotation.id IS 'the rotation''s uuid';
 COMMENT ON COLUMN rotor.rotation.secret_id IS 'the secret';
 COMMENT ON COLUMN rotor.rotation.version_id IS 'the value it brings; history outlives it';
-COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule, rollback, emergency, value: the user''s own, or grace_period: it is over, and the role that was used before is locked';
-COMMENT ON COLUMN rotor.rotation.strategy IS 'staged, immediate or blue_green';
+COMMENT ON COLUMN rotor.rotation.trigger IS 'manual, schedule, rollback, emergency, value: the user''s own, or grace_period: it is over, and what was in use before is not to log in any more';
+COMMENT ON COLUMN rotor.rotation.strategy IS 'staged, immediate, blue_green or dual_write';
 COMMENT ON COLUMN rotor.rotation.step IS 'what comes next: create, publish, set, test, finish, undo, retire; done when it is over';
 COMMENT ON COLUMN rotor.rotation.status IS 'pending, in_progress, verifying; then success, failed, rolled_back or cancelled';
 COMMENT ON COLUMN rotor.rotation.attempt IS 'transient failures of the present step so far';

@@ -68,6 +68,11 @@ static Statement plan_secret = {"UPDATE rotor.secret SET username = coalesce($3,
 								NULL};
 static Statement postpone_secret = {
 	"UPDATE rotor.secret SET next_rotation = $2 WHERE id = $1", 2, {INT8OID, TIMESTAMPTZOID}, NULL};
+static Statement plan_retirement = {
+	"UPDATE rotor.secret SET retire_at = $2 WHERE id = $1 AND retire_at IS DISTINCT FROM $2",
+	2,
+	{INT8OID, TIMESTAMPTZOID},
+	NULL};
 static Statement retire_pending = {
 	"UPDATE rotor.version SET stage = NULL, retired_at = clock_timestamp() "
 	"WHERE secret_id = $1 AND stage = 'pending'",
@@ -307,6 +312,16 @@ catalog_postpone_secret(int64 id, TimestampTz next_rotation)
 	arg(&args, Int64GetDatum(id));
 	arg_time(&args, next_rotation);
 	run(&postpone_secret, &args);
+}
+
+void
+catalog_plan_retirement(int64 id, TimestampTz at)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(id));
+	arg_time(&args, at);
+	run(&plan_retirement, &args);
 }
 
 /* --- versions --- */

@@ -115,6 +115,8 @@ extern bool catalog_plan_secret(int64 id, const SecretPlan *plan, const char *us
 								TimestampTz last_rotation, TimestampTz next_rotation);
 /* A scheduled rotation that may not begin yet waits until then. */
 extern void catalog_postpone_secret(int64 id, TimestampTz next_rotation);
+/* When what was in use before is not to log in any more; DT_NOEND: nothing of the kind is left. */
+extern void catalog_plan_retirement(int64 id, TimestampTz at);
 extern void catalog_postpone_rotation(const pg_uuid_t *id, TimestampTz next_attempt_at);
 
 /* --- versions --- */

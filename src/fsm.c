@@ -76,13 +76,13 @@ static const FsmTransition transitions[] = {
 	{S(UNDO), O(INTERNAL),          S(DONE),   T(FAILED),      "failed",          false, true,  L(NEW),    "both values are kept; this is a defect"},
 	{S(UNDO), O(REQUEUED), S(UNDO), T(VERIFYING), "requeued", false, false, L(NEW), "taken up again: the former password is given back"},
 
-	{S(RETIRE), O(OK),              S(DONE),   T(SUCCESS),     "former_retired",  false, false, L(FORMER), "the role that was in use before cannot log in any more"},
-	{S(RETIRE), O(TRANSIENT),       S(RETIRE), T(IN_PROGRESS), "attempt_failed",  true,  false, L(FORMER), "the role that was in use before is locked after a pause"},
-	{S(RETIRE), O(EXHAUSTED),       S(DONE),   T(FAILED),      "gave_up",         false, true,  L(FORMER), "the role that was in use before can still log in; attempts are exhausted"},
-	{S(RETIRE), O(CANCELLED),       S(DONE),   T(CANCELLED),   "cancelled",       false, false, L(FORMER), "the role is rotated instead, or stays as it is"},
-	{S(RETIRE), O(PERMANENT),       S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "the role that was in use before cannot be locked"},
-	{S(RETIRE), O(INTERNAL),        S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "the role that was in use before may still log in; this is a defect"},
-	{S(RETIRE), O(REQUEUED), S(RETIRE), T(IN_PROGRESS), "requeued", false, false, L(FORMER), "taken up again: the role that was in use before is locked"},
+	{S(RETIRE), O(OK),              S(DONE),   T(SUCCESS),     "former_retired",  false, false, L(FORMER), "what was in use before cannot log in any more"},
+	{S(RETIRE), O(TRANSIENT),       S(RETIRE), T(IN_PROGRESS), "attempt_failed",  true,  false, L(FORMER), "what was in use before can still log in; tried again after a pause"},
+	{S(RETIRE), O(EXHAUSTED),       S(DONE),   T(FAILED),      "gave_up",         false, true,  L(FORMER), "what was in use before can still log in; attempts are exhausted"},
+	{S(RETIRE), O(CANCELLED),       S(DONE),   T(CANCELLED),   "cancelled",       false, false, L(FORMER), "it is rotated instead, or in use"},
+	{S(RETIRE), O(PERMANENT),       S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "what was in use before can still log in, and that cannot be changed"},
+	{S(RETIRE), O(INTERNAL),        S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "what was in use before may still log in; this is a defect"},
+	{S(RETIRE), O(REQUEUED), S(RETIRE), T(IN_PROGRESS), "requeued", false, false, L(FORMER), "taken up again: what was in use before is locked, or discarded"},
 };
 
 #undef S

@@ -198,6 +198,27 @@ plan_anew_if_changed(HeapTuple old, HeapTuple new, TupleDesc desc)
 	manage_plan_anew(text_field(old, desc, "name"), &policy);
 }
 
+/* Secrets that have the policy must be able to follow it. */
+static void
+require_possible(HeapTuple new, TupleDesc desc)
+{
+	char *strategy = text_field(new, desc, "strategy");
+	Policy policy = {{0}};
+	Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(text_field(new, desc, "name"))};
+	bool null;
+	Datum type;
+
+	if (strategy == NULL || strcmp(strategy, policy_strategy_name(STRATEGY_DUAL_WRITE)) != 0)
+		return;
+	policy.strategy = STRATEGY_DUAL_WRITE;
+	type = catalog_datum("SELECT t.type FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "
+						 "WHERE s.policy = $1 AND t.type <> 'mysql' LIMIT 1",
+						 1, types, values, &null);
+	if (!null)
+		policy_require_possible(&policy, TextDatumGetCString(type));
+}
+
 /* Whether secrets have one role or two is settled when they come under management. */
 static void
 require_same_nature(HeapTuple old, HeapTuple new, TupleDesc desc)
@@ -324,6 +345,7 @@ rotor_guard_configuration(PG_FUNCTION_ARGS)
 	if (is_policy && new != NULL && old != NULL)
 	{
 		require_same_nature(old, new, desc);
+		require_possible(new, desc);
 		plan_anew_if_changed(old, new, desc);
 		watch_anew(new, old, desc);
 	}

@@ -60,6 +60,15 @@ require_same_nature(const Secret *secret, const Policy *policy)
 							  "the two that rotor.manage() makes then.")));
 }
 
+static void
+require_possible(const Policy *policy, const char *target)
+{
+	TargetAddress address;
+
+	if (catalog_find_target(target, &address))
+		policy_require_possible(policy, address.type);
+}
+
 /* The policy changes; the schedule begins anew from now. */
 static void
 change_policy(const Secret *secret, const char *policy, const Actor *actor)
@@ -74,6 +83,7 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 	if (strcmp(secret->policy, policy) == 0)
 		return;
 	require_same_nature(secret, &plan);
+	require_possible(&plan, secret->target);
 	/* Of two that are used in turn, the one that rests is planned. */
 	next = plan.strategy == STRATEGY_BLUE_GREEN && !catalog_is_resting(secret->id)
 			   ? DT_NOEND
@@ -180,6 +190,7 @@ manage_new(ManageOrder *order, const Actor *actor, Secret *secret, AccessScope *
 	access_enter(scope);
 	manage_load_policy(order->policy, &policy);
 	turns = policy.strategy == STRATEGY_BLUE_GREEN;
+	require_possible(&policy, order->target);
 	access_leave(scope);
 	if (strcmp(order->target, "self") != 0)
 	{

@@ -136,17 +136,25 @@ static void
 require_fit_strategy(const RotationOrder *order, const Secret *secret, const Policy *policy)
 {
 	bool turns = policy->strategy == STRATEGY_BLUE_GREEN;
+	Policy wanted = *policy;
+	TargetAddress address;
 
 	if (turns && secret->id == 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("policy \"%s\" asks for two roles that are used in turn",
 							   policy->name),
 						errhint("Call rotor.manage() first: it makes them.")));
-	if (order->strategy < 0 || turns == (order->strategy == STRATEGY_BLUE_GREEN))
+	if (order->strategy >= 0)
+		wanted.strategy = (Strategy) order->strategy;
+	if (turns == (wanted.strategy == STRATEGY_BLUE_GREEN))
+	{
+		(void) catalog_find_target(secret->id != 0 ? secret->target : "self", &address);
+		policy_require_possible(&wanted, address.type);
 		return;
+	}
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					errmsg("this secret cannot be rotated by strategy \"%s\"",
-						   policy_strategy_name((Strategy) order->strategy)),
+						   policy_strategy_name(wanted.strategy)),
 					turns ? errdetail("It has two roles, which are used in turn.")
 						  : errdetail("It has one role."),
 					turns ? errhint("Leave the strategy out.")

@@ -102,8 +102,7 @@ pair_take_turns(int64 secret_id, TimestampTz retire_at, const pg_uuid_t *emergen
 			   "used_since = clock_timestamp() WHERE resting = $1",
 			   secret_id, DT_NOBEGIN) == 0)
 		return;
-	(void) change("UPDATE rotor.secret SET retire_at = NULL WHERE id = $1 AND retire_at IS NOT NULL",
-				  secret_id, DT_NOBEGIN);
+	catalog_plan_retirement(secret_id, DT_NOEND);
 	/* Which never had a password of ours cannot log in with one. */
 	(void) catalog_execute(
 		"UPDATE rotor.secret s SET retire_at = CASE WHEN v.set_at < e.started_at THEN $3 ELSE $2 END "
@@ -118,10 +117,4 @@ pair_plan(int64 secret_id, TimestampTz next_rotation)
 	(void) change("UPDATE rotor.secret SET next_rotation = $2 "
 				  "WHERE id = (SELECT resting FROM rotor.pair WHERE in_use = $1)",
 				  secret_id, next_rotation);
-}
-
-void
-pair_note_retired(int64 secret_id)
-{
-	(void) change("UPDATE rotor.secret SET retire_at = NULL WHERE id = $1", secret_id, DT_NOBEGIN);
 }

@@ -30,7 +30,4 @@ extern void pair_take_turns(int64 secret_id, TimestampTz retire_at, const pg_uui
 /* The secret in use has been rotated: the other one is planned for then (DT_NOEND: never). */
 extern void pair_plan(int64 secret_id, TimestampTz next_rotation);
 
-/* Its role has been locked, or is not to be. */
-extern void pair_note_retired(int64 secret_id);
-
 #endif

@@ -27,7 +27,8 @@ policy_generate(const Policy *policy, SecretBuf *value)
 		report_raise(&err);
 }
 
-static const char *const strategy_names[STRATEGY_COUNT] = {"staged", "immediate", "blue_green"};
+static const char *const strategy_names[STRATEGY_COUNT] = {"staged", "immediate", "blue_green",
+														   "dual_write"};
 
 Strategy
 policy_strategy_of(const char *name)
@@ -37,20 +38,28 @@ policy_strategy_of(const char *name)
 		if (strcmp(name, strategy_names[i]) == 0)
 			return (Strategy) i;
 	}
-	if (strcmp(name, "dual_write") == 0)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("strategy \"%s\" is not available yet", name),
-						errdetail("PostgreSQL has one password for a role at a time."),
-						errhint("Use staged, immediate or blue_green.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized strategy \"%s\"", name),
-			 errhint("Strategies are staged, immediate and blue_green.")));
+			 errhint("Strategies are staged, immediate, blue_green and dual_write.")));
 }
 
 const char *
 policy_strategy_name(Strategy strategy)
 {
 	return strategy_names[strategy];
+}
+
+void
+policy_require_possible(const Policy *policy, const char *target_type)
+{
+	if (policy->strategy != STRATEGY_DUAL_WRITE || strcmp(target_type, "mysql") == 0)
+		return;
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("strategy \"dual_write\" needs an engine with two passwords at once"),
+					strcmp(target_type, "self") == 0 || strcmp(target_type, "postgresql") == 0
+						? errdetail("PostgreSQL has one password for a role at a time.")
+						: errdetail("A target of type %s has one value at a time.", target_type),
+					errhint("MySQL has two. Use staged, or blue_green where there are roles.")));
 }
 
 /* The statements of text; a syntax error is told as one of verify_query, not of the caller's text. */

@@ -11,14 +11,17 @@
 extern void policy_generate(const Policy *policy, SecretBuf *value);
 
 /*
- * Raises 22023 for settings that contradict each other, 0A000 for what does not exist yet: type,
- * length, classes, exclusions, a verification query that is not one SELECT.
+ * Raises 22023 for settings that contradict each other or make no sense: type, strategy, length, classes,
+ * exclusions, a verification query that is not one SELECT.
  */
 extern void policy_check(const Policy *policy, const char *strategy);
 
-/* 0A000 for one that does not exist yet, 22023 for anything else that is none. */
+/* 22023 if there is none of that name. */
 extern Strategy policy_strategy_of(const char *name);
 /* As it stands in the catalog; static memory. */
 extern const char *policy_strategy_name(Strategy strategy);
+
+/* Raises 0A000 if the policy's strategy cannot be followed at a target of that type. */
+extern void policy_require_possible(const Policy *policy, const char *target_type);
 
 #endif

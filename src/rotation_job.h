@@ -85,6 +85,8 @@ extern void job_prepare(Job *job);
 extern void job_try_step(Job *job);
 extern bool job_settle_step(Job *job);
 
+extern bool job_has_strategy(const Job *job, Strategy strategy);
+
 /* True if the secret is one of two that are used in turn. */
 extern bool job_takes_turns(const Job *job);
 

@@ -166,9 +166,15 @@ job_waits_for_window(Job *job)
 }
 
 bool
+job_has_strategy(const Job *job, Strategy strategy)
+{
+	return strcmp(job->row.strategy, policy_strategy_name(strategy)) == 0;
+}
+
+bool
 job_takes_turns(const Job *job)
 {
-	return strcmp(job->row.strategy, policy_strategy_name(STRATEGY_BLUE_GREEN)) == 0;
+	return job_has_strategy(job, STRATEGY_BLUE_GREEN);
 }
 
 bool
@@ -256,7 +262,7 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 	{
 		/* One that gave way comes back, unless its role is in use by then. */
 		if (outcome != FSM_OUTCOME_CANCELLED)
-			pair_note_retired(job->row.secret_id);
+			catalog_plan_retirement(job->row.secret_id, DT_NOEND);
 		return;
 	}
 	if (transition->status == FSM_STATUS_SUCCESS)

@@ -486,6 +486,7 @@ FsmOutcome
 step_finish(Job *job)
 {
 	RoleState state;
+	TimestampTz grace_end;
 
 	if (!job->secret.outside_target)
 	{
@@ -500,11 +501,14 @@ step_finish(Job *job)
 	}
 	catalog_note_verified(&job->row.version);
 	catalog_drop_verifier(&job->row.id);
+	grace_end = TimestampTzPlusMilliseconds(clock_now(), job->policy.grace_ms);
 	if (job_takes_turns(job))
-		pair_take_turns(job->secret.id,
-						TimestampTzPlusMilliseconds(clock_now(), job->policy.grace_ms),
+		pair_take_turns(job->secret.id, grace_end,
 						job->row.in_emergency ? &job->row.emergency : NULL);
-	else if (job->row.terminate_sessions && !job->secret.outside_target)
+	else if (job_has_strategy(job, STRATEGY_DUAL_WRITE))
+		/* In an emergency the former password went with the change. */
+		catalog_plan_retirement(job->secret.id, job->row.in_emergency ? DT_NOEND : grace_end);
+	if (job->row.terminate_sessions && !job->secret.outside_target && !job_takes_turns(job))
 		job->sessions_ended =
 			catalog_terminate_sessions(job->secret.role, job->row.actor.pid, job->login_pid);
 	return FSM_OUTCOME_OK;
@@ -552,7 +556,7 @@ step_retire(Job *job)
 
 	if (!catalog_is_resting(job->secret.id))
 	{
-		pair_note_retired(job->secret.id);
+		catalog_plan_retirement(job->secret.id, DT_NOEND);
 		failure_set(&job->failure, 0, "the role is in use", NULL, NULL);
 		return FSM_OUTCOME_CANCELLED;
 	}

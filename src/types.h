@@ -46,6 +46,7 @@ typedef enum Strategy
 	STRATEGY_STAGED,
 	STRATEGY_IMMEDIATE,
 	STRATEGY_BLUE_GREEN, /* the secret is one of two whose roles are used in turn */
+	STRATEGY_DUAL_WRITE, /* the former password stays valid for a while: MySQL */
 	STRATEGY_COUNT
 } Strategy;
 
@@ -90,7 +91,7 @@ typedef struct Secret
 	bool enabled;
 	bool deleted;
 	bool due;		  /* when loaded by id: its scheduled rotation may begin */
-	bool retiring;	  /* when loaded by id: its role is to be locked */
+	bool retiring;	  /* when loaded by id: what was in use before is not to log in any more */
 	bool uncommitted; /* written by the transaction that reads it */
 } Secret;
 

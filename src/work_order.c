@@ -231,6 +231,7 @@ append_policy(StringInfo json, const Policy *policy, const RotationRow *row)
 					 policy->scram_iterations > 0 ? policy->scram_iterations
 												  : SERVER_SCRAM_ITERATIONS,
 					 row->terminate_sessions ? "true" : "false");
+	append_text(json, "strategy", row->strategy);
 	append_text(json, "verify_query", policy->verify_query);
 	append_text(json, "verify_database", policy->verify_database);
 	appendStringInfoString(json, "}}");

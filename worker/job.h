@@ -23,7 +23,7 @@ typedef enum JobStep
 	STEP_TEST,	  /* log in with it */
 	STEP_FINISH,  /* move the store's labels */
 	STEP_UNDO,	  /* give the target its former value back */
-	STEP_RETIRE,  /* lock the account, which was in use before another one */
+	STEP_RETIRE,  /* what was in use before, an account or its former password, ends */
 	STEP_COUNT
 } JobStep;
 

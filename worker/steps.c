@@ -227,13 +227,14 @@ run_finish(Run *run)
 
 /* What an attempt before this one has done is the same. */
 static Outcome
-lock(Run *run)
+retire(Run *run)
 {
 	const Job *job = run->job;
 
 	run->settled = true;
 	if (run->target->retire == NULL || !exists(&job->admin))
-		return outcome_make(OUTCOME_PERMANENT, NULL, "accounts of this target cannot be locked");
+		return outcome_make(OUTCOME_PERMANENT, NULL,
+							"what was in use before cannot be ended at this target");
 	return run->target->retire(job, &job->admin, run->deadline);
 }
 
@@ -245,7 +246,7 @@ run_undo(Run *run)
 	Outcome login;
 
 	if (!exists(&job->former) && job->pair != NULL)
-		return lock(run);
+		return retire(run);
 	if (!exists(&job->former))
 		return outcome_make(OUTCOME_PERMANENT, NULL, "there is no former value to give back");
 	if (job->look)
@@ -282,9 +283,9 @@ run_undo(Run *run)
 static Outcome
 run_retire(Run *run)
 {
-	Outcome outcome = lock(run);
+	Outcome outcome = retire(run);
 
-	if (outcome.class == OUTCOME_OK)
+	if (outcome.class == OUTCOME_OK && run->job->pair != NULL)
 		end_sessions(run, &run->job->admin);
 	return outcome;
 }

@@ -24,8 +24,8 @@ typedef struct TargetClass
 	/* Logs in with the value, then runs the policy's verification query if query says so. */
 	Outcome (*login)(const Job *job, const JobValue *value, bool query, Deadline deadline);
 	/*
-	 * Locks the account, which nobody is to use any more; NULL: it cannot be done. Done once more it
-	 * changes nothing. Where job->pair is there, set makes the account if it is missing, a member of the
+	 * Ends what was in use before: locks the account, if job->pair is there, else discards its former
+	 * password (dual_write); NULL: it cannot be done. Done once more it changes nothing. Where job->pair is there, set makes the account if it is missing, a member of the
 	 * owner with the owner's settings, and unlocks it, or locks it if that is how it was found and the
 	 * value is its former one.
 	 */

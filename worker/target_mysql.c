@@ -16,9 +16,9 @@
  * option "host" names, else for any; it is granted the owner, which is a role, by default. That needs ADMIN
  * OPTION on the role too.
  *
- * Options of the target: sslrootcert, sslcert, sslkey (files). Of the policy or account: "strategy":
- * "dual_write", the former password stays valid beside the new one until the next change or an emergency;
- * MySQL 8.0.14 and later only.
+ * Options of the target: sslrootcert, sslcert, sslkey (files). With the policy's strategy
+ * dual_write the former password stays valid beside the new one until retire, the next change or an
+ * emergency; MySQL 8.0.14 and later only.
  */
 #include "target.h"
 
@@ -421,8 +421,7 @@ is_denied(const Outcome *outcome)
 static bool
 retains(const Session *session, const JobValue *value, Outcome *refusal)
 {
-	const char *strategy = text_or(session->job->account, "strategy",
-								   text_or(session->job->policy, "strategy", "staged"));
+	const char *strategy = text_or(session->job->policy, "strategy", "staged");
 	bool is_new = strcmp(value->id, session->job->version.id) == 0;
 
 	if (strcmp(strategy, "dual_write") != 0)
@@ -458,6 +457,14 @@ append_lock(const Session *session, Sql *sql, const char *clause)
 	for (int i = 0; i < session->count; i++)
 		append(sql, "%s%s", i == 0 ? "; ALTER USER " : ", ", session->accounts[i]);
 	append(sql, "%s", clause);
+}
+
+/* The passwords that dual_write has left: where there are none, nothing changes. */
+static void
+append_discard(const Session *session, Sql *sql)
+{
+	for (int i = 0; i < session->count; i++)
+		append(sql, "; ALTER USER %s DISCARD OLD PASSWORD", session->accounts[i]);
 }
 
 /* What of logging in changes with the value: nothing, but for an account that is used in turn. */
@@ -509,8 +516,11 @@ write_change(Session *session, const JobValue *value, Sql *sql, int *changes)
 	else
 		append(sql, "%s", lock);
 	/* An emergency takes also the password that an earlier dual_write has left. */
-	for (int i = 0; session->job->emergency && !mariadb && i < session->count; i++, ++*changes)
-		append(sql, "; ALTER USER %s DISCARD OLD PASSWORD", session->accounts[i]);
+	if (session->job->emergency && !mariadb)
+	{
+		append_discard(session, sql);
+		*changes += session->count;
+	}
 	if (!sql->ok)
 		return outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
 	return outcome_make(OUTCOME_OK, NULL, NULL);
@@ -624,8 +634,11 @@ retire(const Job *job, const JobValue *by, Deadline deadline)
 	{
 		sql->ok = true;
 		append_guard(&session, sql);
-		append_lock(&session, sql, " ACCOUNT LOCK");
-		outcome = sql->ok ? send_change(&session, sql, 1)
+		if (job->pair != NULL)
+			append_lock(&session, sql, " ACCOUNT LOCK");
+		else
+			append_discard(&session, sql);
+		outcome = sql->ok ? send_change(&session, sql, job->pair != NULL ? 1 : session.count)
 						  : outcome_make(OUTCOME_PERMANENT, NULL,
 										 "the accounts' names are too long");
 	}

@@ -277,6 +277,43 @@ SELECT t.ok('t_turned/owner_blue') FROM generate_series(1, 4);
 SELECT in_use FROM rotor.pairs WHERE secret = 't_turned';
 SELECT (rotor.unmanage('t_turned')).name;
 
+-- Two passwords at once, where the engine has them; the former one is discarded when the grace period is over.
+INSERT INTO rotor.policy (name, strategy, grace_period, backoff, backoff_max, max_attempts) VALUES ('t_dual', 'dual_write', '2 hours', '1 ms', '1 ms', 2);
+INSERT INTO rotor.target (name, type, host, admin) VALUES ('t_my', 'mysql', 'my.example.com', 't_superuser');
+SELECT t.error($$SELECT rotor.manage('t_outsider', policy => 't_dual')$$);
+SELECT t.error($$SELECT rotor.manage('t_double', policy => 't_dual', target => 't_command')$$);
+SELECT t.error($$SELECT rotor.manage('t_remote', policy => 't_dual', target => 't_pg')$$);
+SELECT t.error($$SELECT rotor.rotate('t_remote', strategy => 'dual_write')$$);
+SELECT t.error($$SELECT rotor.rotate('t_remote', strategy => 'dual_write', wait => false)$$);
+SELECT t.error($$UPDATE rotor.policy SET strategy = 'dual_write' WHERE name = 't_outside'$$);
+SELECT name, policy FROM rotor.manage('t_double', 'app', 't_dual', target => 't_my');
+SELECT status, strategy FROM rotor.rotate('t_double', wait => false);
+SELECT t.claim();
+SELECT job -> 'policy' ->> 'strategy' AS strategy, job -> 'pair' AS pair FROM t.job WHERE secret = 't_double';
+SELECT t.ok('t_double') FROM generate_series(1, 2);
+SELECT retire_at BETWEEN now() + interval '1 hour' AND now() + interval '2 hours' AS in_two_hours FROM rotor.secret WHERE name = 't_double';
+-- By the caller's choice.
+SELECT status, strategy FROM rotor.rotate('t_double', strategy => 'staged', wait => false);
+SELECT t.claim();
+SELECT job -> 'policy' ->> 'strategy' AS strategy FROM t.job WHERE secret = 't_double';
+SELECT t.ok('t_double') FROM generate_series(1, 2);
+UPDATE rotor.secret SET retire_at = now() WHERE name = 't_double';
+SELECT count(*) >= 0 AS done FROM rotor.run_due();
+SELECT t.claim();
+SELECT job ->> 'step' AS step, job -> 'pair' AS pair, job -> 'admin' AS admin FROM t.job WHERE secret = 't_double';
+SELECT t.ok('t_double');
+SELECT step, status, trigger FROM rotor.rotations WHERE secret = 't_double' ORDER BY queued_at DESC LIMIT 1;
+SELECT retire_at FROM rotor.secret WHERE name = 't_double';
+-- In an emergency it goes with the change.
+SET client_min_messages = warning;
+SELECT status, rotations FROM rotor.rotate_all(pattern => 't\_double', wait => false);
+RESET client_min_messages;
+SELECT t.claim();
+SELECT job ->> 'emergency' AS emergency FROM t.job WHERE secret = 't_double';
+SELECT t.ok('t_double') FROM generate_series(1, 2);
+SELECT retire_at FROM rotor.secret WHERE name = 't_double';
+SELECT (rotor.unmanage('t_double')).name;
+
 SELECT (rotor.unmanage(name)).deleted_at IS NOT NULL AS unmanaged FROM rotor.secret WHERE name IN ('t_remote', 't_self', 't_stored', 't_published', 't_superuser');
 DROP OWNED BY t_worker, t_outsider;
 DROP ROLE t_superuser, t_outsider, t_worker, t_published;
