@@ -137,7 +137,7 @@ check_tables() {
     events=$(
         found '\{S\(\w+\), O\(\w+\), *S\(\w+\), *T\(\w+\), *"(\w+)"' src/fsm.c
         found 'catalog_audit_event\(\s*&?[\w>-]+,\s*"(\w+)"' src/*.c
-        found '\bfinish_managed\(&\w+,\s*"(\w+)"' src/*.c
+        found '\bfinish_managed\(\w+,\s*\w+,\s*"(\w+)"' src/*.c
         found '\.event = "(\w+)"' src/*.c
         found '"(configuration_\w+)"' src/*.c
     )

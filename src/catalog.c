@@ -17,14 +17,14 @@
 #include "utils/timestamp.h"
 #include "access/xact.h"
 
-#define POLICY_COLUMNS                                                                             \
-	"p.name, p.type, p.length, p.uppercase, p.lowercase, p.digits, p.symbols, p.exclude, "         \
-	"p.require_each_type, p.strategy, p.verification = 'verifier', p.verify_query, "             \
-	"p.verify_database, coalesce(p.scram_iterations, 0), p.rotation_interval, p.schedule, "        \
-	"p.time_zone, p.window_schedule, p.window_duration, p.jitter, "                                \
-	"p.valid_until_margin, p.terminate_sessions, p.max_attempts, "                                 \
-	"(extract(epoch FROM p.backoff) * 1000)::bigint, "                                             \
-	"(extract(epoch FROM p.backoff_max) * 1000)::bigint, "                                         \
+#define POLICY_COLUMNS                                                                      \
+	"p.name, p.type, p.length, p.uppercase, p.lowercase, p.digits, p.symbols, p.exclude, "  \
+	"p.require_each_type, p.strategy, p.verification = 'verifier', p.verify_query, "        \
+	"p.verify_database, coalesce(p.scram_iterations, 0), p.rotation_interval, p.schedule, " \
+	"p.time_zone, p.window_schedule, p.window_duration, p.jitter, "                         \
+	"p.valid_until_margin, p.terminate_sessions, p.max_attempts, "                          \
+	"(extract(epoch FROM p.backoff) * 1000)::bigint, "                                      \
+	"(extract(epoch FROM p.backoff_max) * 1000)::bigint, "                                  \
 	"(extract(epoch FROM p.grace_period) * 1000)::bigint, p.xmin"
 #define POLICY_COLUMN_COUNT 27
 

@@ -197,8 +197,7 @@ catalog_is_resting(int64 secret_id)
 bool
 catalog_is_paired(int64 secret_id)
 {
-	return catalog_is_resting(secret_id) ||
-		   is_in_pair(&pair_in_use_known, PAIR_IN_USE, secret_id);
+	return catalog_is_resting(secret_id) || is_in_pair(&pair_in_use_known, PAIR_IN_USE, secret_id);
 }
 
 int

@@ -19,7 +19,7 @@ typedef enum FsmStep
 	FSM_STEP_SET,	  /* give it to the role and move the labels, in one transaction */
 	FSM_STEP_TEST,	  /* log in with it */
 	FSM_STEP_FINISH, /* the labels of a store outside; forget the old verifier, schedule the next rotation */
-	FSM_STEP_UNDO, /* give the role its former verifier back, and the labels */
+	FSM_STEP_UNDO,	 /* give the role its former verifier back, and the labels */
 	FSM_STEP_RETIRE, /* nothing else: what was in use before is not to log in any more */
 	FSM_STEP_DONE,	 /* over */
 	FSM_STEP_COUNT

@@ -212,9 +212,10 @@ require_possible(HeapTuple new, TupleDesc desc)
 	if (strategy == NULL || strcmp(strategy, policy_strategy_name(STRATEGY_DUAL_WRITE)) != 0)
 		return;
 	policy.strategy = STRATEGY_DUAL_WRITE;
-	type = catalog_datum("SELECT t.type FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "
-						 "WHERE s.policy = $1 AND t.type <> 'mysql' LIMIT 1",
-						 1, types, values, &null);
+	type =
+		catalog_datum("SELECT t.type FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "
+					  "WHERE s.policy = $1 AND t.type <> 'mysql' LIMIT 1",
+					  1, types, values, &null);
 	if (!null)
 		policy_require_possible(&policy, TextDatumGetCString(type));
 }
@@ -234,10 +235,11 @@ require_same_nature(HeapTuple old, HeapTuple new, TupleDesc desc)
 		catalog_execute("SELECT FROM rotor.secret WHERE policy = $1 LIMIT 1", 1, types, values,
 						NULL) == 0)
 		return;
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("policy \"%s\" has secrets", name),
-					errdetail("With blue_green a secret has two roles, else one."),
-					errhint("Insert another policy, and give it to secrets that are managed anew.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("policy \"%s\" has secrets", name),
+			 errdetail("With blue_green a secret has two roles, else one."),
+			 errhint("Insert another policy, and give it to secrets that are managed anew.")));
 }
 
 /*

@@ -55,9 +55,10 @@ require_same_nature(const Secret *secret, const Policy *policy)
 					: errmsg("secret \"%s\" has one role", secret->name),
 			 errdetail("The strategy of policy \"%s\" is %s.", policy->name,
 					   policy_strategy_name(policy->strategy)),
-			 paired ? errhint("Name a policy whose strategy is blue_green, or unmanage the two.")
-					: errhint("Unmanage it first: its role stays as it is, and becomes the owner of "
-							  "the two that rotor.manage() makes then.")));
+			 paired
+				 ? errhint("Name a policy whose strategy is blue_green, or unmanage the two.")
+				 : errhint("Unmanage it first: its role stays as it is, and becomes the owner of "
+						   "the two that rotor.manage() makes then.")));
 }
 
 static void
@@ -238,9 +239,9 @@ manage_members(const Pair *pair, const ManageOrder *order, bool has_username, co
 {
 	const Secret *members[] = {&pair->in_use, &pair->resting};
 
-	if (has_username && (OidIsValid(pair->owner_oid)
-							 ? get_role_oid(order->username, true) != pair->owner_oid
-							 : strcmp(order->username, pair->owner) != 0))
+	if (has_username &&
+		(OidIsValid(pair->owner_oid) ? get_role_oid(order->username, true) != pair->owner_oid
+									 : strcmp(order->username, pair->owner) != 0))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 						errmsg("secret \"%s\" already exists for another role", pair->name),
 						errdetail("Its roles are \"%s\" and \"%s\".", pair->in_use.username,
@@ -351,11 +352,10 @@ require_not_paired(const Secret *secret, const char *what)
 							   types, values, &null);
 
 	if (!null)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("secret \"%s\" is one of two that are used in turn", secret->name),
-				 errhint("rotor.%s(%s) concerns both.", what,
-						 quote_literal_cstr(TextDatumGetCString(name)))));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("secret \"%s\" is one of two that are used in turn", secret->name),
+						errhint("rotor.%s(%s) concerns both.", what,
+								quote_literal_cstr(TextDatumGetCString(name)))));
 }
 
 Datum
@@ -373,9 +373,8 @@ rotor_unmanage(PG_FUNCTION_ARGS)
 		if (change_secret("UPDATE rotor.secret SET deleted_at = clock_timestamp() WHERE id = $1 "
 						  "AND NOT " ACTIVE_ROTATION,
 						  members[i].id) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
-					 errhint("Cancel it, or let it end.")));
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+							errhint("Cancel it, or let it end.")));
 		manage_watch(members[i].id);
 	}
 	PG_RETURN_DATUM(finish_managed(members, count, "unmanaged", &actor, &scope));
@@ -404,8 +403,8 @@ find_deleted(const char *name, Secret members[2], bool *in_time)
 
 	*in_time = false;
 	/* A single one that had the name before two took it is not meant. */
-	if (count == 2 && !DatumGetBool(SPI_getbinval(SPI_tuptable->vals[1], SPI_tuptable->tupdesc, 3,
-												  &null)))
+	if (count == 2 &&
+		!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[1], SPI_tuptable->tupdesc, 3, &null)))
 		count = 1;
 	for (int i = 0; i < count; i++)
 	{

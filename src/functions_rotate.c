@@ -140,10 +140,10 @@ require_fit_strategy(const RotationOrder *order, const Secret *secret, const Pol
 	TargetAddress address;
 
 	if (turns && secret->id == 0)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("policy \"%s\" asks for two roles that are used in turn",
-							   policy->name),
-						errhint("Call rotor.manage() first: it makes them.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("policy \"%s\" asks for two roles that are used in turn", policy->name),
+				 errhint("Call rotor.manage() first: it makes them.")));
 	if (order->strategy >= 0)
 		wanted.strategy = (Strategy) order->strategy;
 	if (turns == (wanted.strategy == STRATEGY_BLUE_GREEN))
@@ -152,14 +152,15 @@ require_fit_strategy(const RotationOrder *order, const Secret *secret, const Pol
 		policy_require_possible(&wanted, address.type);
 		return;
 	}
-	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("this secret cannot be rotated by strategy \"%s\"",
-						   policy_strategy_name(wanted.strategy)),
-					turns ? errdetail("It has two roles, which are used in turn.")
-						  : errdetail("It has one role."),
-					turns ? errhint("Leave the strategy out.")
-						  : errhint("Two roles are used in turn if the secret comes under management "
-									"with a policy whose strategy is blue_green.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("this secret cannot be rotated by strategy \"%s\"",
+					policy_strategy_name(wanted.strategy)),
+			 turns ? errdetail("It has two roles, which are used in turn.")
+				   : errdetail("It has one role."),
+			 turns ? errhint("Leave the strategy out.")
+				   : errhint("Two roles are used in turn if the secret comes under management "
+							 "with a policy whose strategy is blue_green.")));
 }
 
 /* The policy must be committed too, and the role's password must not have expired for good. */

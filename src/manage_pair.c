@@ -27,11 +27,11 @@ static void
 take_name(RoleNames *names, int number, const char *name)
 {
 	if ((int) strlen(name) >= names->size || name[0] == '\0')
-		ereport(ERROR, (errcode(ERRCODE_NAME_TOO_LONG),
-						errmsg("\"%s\" cannot be a role's name", name),
-						errdetail("A name has 1 to %d bytes.", names->size - 1),
-						errhint("Name both roles: options => "
-								"'{\"roles\": [\"app_one\", \"app_two\"]}'.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG), errmsg("\"%s\" cannot be a role's name", name),
+				 errdetail("A name has 1 to %d bytes.", names->size - 1),
+				 errhint("Name both roles: options => "
+						 "'{\"roles\": [\"app_one\", \"app_two\"]}'.")));
 	strlcpy(names->name[number], name, USERNAME_SIZE);
 }
 
@@ -88,8 +88,8 @@ find_or_make_role(const Actor *actor, const char *name, Oid owner, const char *o
 	}
 	access_require_role(actor, role, name, "manage");
 	if (!is_member_of_role_nosuper(role, owner))
-		run_as_caller(psprintf("GRANT %s TO %s", quote_identifier(owner_name),
-							   quote_identifier(name)));
+		run_as_caller(
+			psprintf("GRANT %s TO %s", quote_identifier(owner_name), quote_identifier(name)));
 	return role;
 }
 
@@ -99,10 +99,10 @@ require_unmanaged(const char *name, Oid role)
 	Secret other;
 
 	if (catalog_find_secret_of_role(role, &other))
-		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-						errmsg("role \"%s\" is managed already", name),
-						errdetail("Its secret is \"%s\".", other.name),
-						errhint("A role has one secret: unmanage that one first.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("role \"%s\" is managed already", name),
+				 errdetail("Its secret is \"%s\".", other.name),
+				 errhint("A role has one secret: unmanage that one first.")));
 }
 
 static void
@@ -190,8 +190,7 @@ require_turns(const char *target)
 		strcmp(SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1), "mysql") != 0)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("target \"%s\" has no roles that can be used in turn", target),
-						errdetail("Its type is %s.",
-								  SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1)),
+						errdetail("Its type is %s.", SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1)),
 						errhint("Name a policy whose strategy is staged or immediate.")));
 	if (SPI_getvalue(tuple, SPI_tuptable->tupdesc, 2) == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

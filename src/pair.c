@@ -26,13 +26,13 @@ change(const char *sql, int64 secret_id, TimestampTz at)
 }
 
 /* The rows of pg_db_role_setting that the role should have, as a query on $1: the owner, $2: the role. */
-#define WANTED_SETTINGS                                                                         \
-	"SELECT d.setdatabase, $2 AS setrole, ARRAY(SELECT e FROM unnest(s.setconfig) e "           \
-	"WHERE split_part(e, '=', 1) <> 'role') || CASE WHEN d.setdatabase = 0 "                    \
-	"THEN ARRAY['role=' || o.rolname] ELSE '{}' END AS setconfig FROM pg_catalog.pg_authid o "  \
-	"CROSS JOIN (SELECT 0::oid AS setdatabase UNION SELECT setdatabase "                        \
-	"FROM pg_catalog.pg_db_role_setting WHERE setrole = $1) d "                                 \
-	"LEFT JOIN pg_catalog.pg_db_role_setting s ON s.setdatabase = d.setdatabase "               \
+#define WANTED_SETTINGS                                                                        \
+	"SELECT d.setdatabase, $2 AS setrole, ARRAY(SELECT e FROM unnest(s.setconfig) e "          \
+	"WHERE split_part(e, '=', 1) <> 'role') || CASE WHEN d.setdatabase = 0 "                   \
+	"THEN ARRAY['role=' || o.rolname] ELSE '{}' END AS setconfig FROM pg_catalog.pg_authid o " \
+	"CROSS JOIN (SELECT 0::oid AS setdatabase UNION SELECT setdatabase "                       \
+	"FROM pg_catalog.pg_db_role_setting WHERE setrole = $1) d "                                \
+	"LEFT JOIN pg_catalog.pg_db_role_setting s ON s.setdatabase = d.setdatabase "              \
 	"AND s.setrole = $1 WHERE o.oid = $1"
 
 #define PRESENT_SETTINGS \

@@ -91,35 +91,6 @@ job_transaction(Job *job, void (*work)(Job *job, void *arg), void *arg)
 	return false;
 }
 
-FsmOutcome
-outcome_of_sqlstate(int sqlstate)
-{
-	switch (sqlstate)
-	{
-		case ERRCODE_LOCK_NOT_AVAILABLE:
-		case ERRCODE_QUERY_CANCELED:
-		case ERRCODE_UNDEFINED_FILE:   /* the key is away */
-		case ERRCODE_UNIQUE_VIOLATION: /* somebody took the role under management meanwhile */
-			return FSM_OUTCOME_TRANSIENT;
-		case ERRCODE_INTERNAL_ERROR:
-		case ERRCODE_DATA_CORRUPTED:
-		case ERRCODE_INDEX_CORRUPTED:
-			return FSM_OUTCOME_INTERNAL;
-	}
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case ERRCODE_CONNECTION_EXCEPTION:
-		case ERRCODE_TRANSACTION_ROLLBACK:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-		case ERRCODE_CONFIG_FILE_ERROR: /* the key file is unfit */
-			return FSM_OUTCOME_TRANSIENT;
-		default:
-			return FSM_OUTCOME_PERMANENT;
-	}
-}
-
 static double
 ms_since(instr_time start)
 {
@@ -410,10 +381,8 @@ typedef FsmOutcome (*StepFunction)(Job *job);
 
 /* Steps that run in one transaction; test does not. */
 static const StepFunction step_functions[FSM_STEP_COUNT] = {
-	[FSM_STEP_CREATE] = step_create,
-	[FSM_STEP_SET] = step_set,
-	[FSM_STEP_FINISH] = step_finish,
-	[FSM_STEP_UNDO] = step_undo,
+	[FSM_STEP_CREATE] = step_create, [FSM_STEP_SET] = step_set,
+	[FSM_STEP_FINISH] = step_finish, [FSM_STEP_UNDO] = step_undo,
 	[FSM_STEP_RETIRE] = step_retire,
 };
 

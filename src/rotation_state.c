@@ -1,6 +1,6 @@
 /*
  * rotation_state.c - the one place where a rotation's state changes; see job_advance() in
- * rotation_job.h.
+ * rotation_job.h. What class an error is of; what follows is the table's to say.
  */
 #include "postgres.h"
 
@@ -14,6 +14,35 @@
 #include "schedule.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+
+FsmOutcome
+outcome_of_sqlstate(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+		case ERRCODE_QUERY_CANCELED:
+		case ERRCODE_UNDEFINED_FILE:   /* the key is away */
+		case ERRCODE_UNIQUE_VIOLATION: /* somebody took the role under management meanwhile */
+			return FSM_OUTCOME_TRANSIENT;
+		case ERRCODE_INTERNAL_ERROR:
+		case ERRCODE_DATA_CORRUPTED:
+		case ERRCODE_INDEX_CORRUPTED:
+			return FSM_OUTCOME_INTERNAL;
+	}
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_CONNECTION_EXCEPTION:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_CONFIG_FILE_ERROR: /* the key file is unfit */
+			return FSM_OUTCOME_TRANSIENT;
+		default:
+			return FSM_OUTCOME_PERMANENT;
+	}
+}
 
 static void
 append_field(StringInfo json, const char *key, const char *value)

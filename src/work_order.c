@@ -157,8 +157,8 @@ static bool
 append_admin(StringInfo json, const char *admin, bool takes_turns, const Secret *secret,
 			 const RotationRow *row, const FormerVersions *former, Failure *failure)
 {
-	bool changes = row->step == FSM_STEP_SET || row->step == FSM_STEP_UNDO ||
-				   row->step == FSM_STEP_RETIRE;
+	bool changes =
+		row->step == FSM_STEP_SET || row->step == FSM_STEP_UNDO || row->step == FSM_STEP_RETIRE;
 	pg_uuid_t version;
 	SealedValue value;
 	Secret of_admin;
@@ -264,8 +264,8 @@ work_order(const Secret *secret, const Policy *policy, const RotationRow *row,
 					 former.has_previous ? &former.previous : NULL);
 		appendStringInfo(&json, ",\"account\":%s,\"target\":%s,\"store\":%s,\"pair\":%s",
 						 around.account, around.target, around.store, around.pair);
-		complete = append_admin(&json, around.admin, around.other != 0, secret, row, &former,
-								failure);
+		complete =
+			append_admin(&json, around.admin, around.other != 0, secret, row, &former, failure);
 		append_policy(&json, policy, row);
 	}
 	PG_FINALLY();

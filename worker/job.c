@@ -12,7 +12,7 @@
 
 static const char *const step_names[STEP_COUNT] = {
 	[STEP_PUBLISH] = "publish", [STEP_SET] = "set",	  [STEP_TEST] = "test",
-	[STEP_FINISH] = "finish",	[STEP_UNDO] = "undo",	[STEP_RETIRE] = "retire",
+	[STEP_FINISH] = "finish",	[STEP_UNDO] = "undo", [STEP_RETIRE] = "retire",
 };
 
 /* What is asked of a job that does not say it. */

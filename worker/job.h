@@ -59,7 +59,7 @@ typedef struct Job
 		target_type; /* postgresql, mysql, command, http; self if the target is not ours to touch */
 	const cJSON *target; /* {"host","port","dbname","sslmode","options":{…}} */
 	JobValue admin;		 /* the credential that changes it; id empty: the account changes itself */
-	const cJSON *pair;	 /* {"name","owner","locked"} of an account that is used in turn; else NULL */
+	const cJSON *pair; /* {"name","owner","locked"} of an account that is used in turn; else NULL */
 
 	const char *store_name;
 	const char *store_type; /* aws, vault, file; local if the store is not ours to touch */

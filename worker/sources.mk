@@ -31,6 +31,7 @@ WORKER_SOURCES = \
 	metrics.c \
 	mysql_client.c \
 	mysql_hash.c \
+	mysql_session.c \
 	options.c \
 	options_file.c \
 	options_table.c \

@@ -31,378 +31,15 @@
 
 #include "mysql_client.h"
 #include "mysql_hash.h"
+#include "mysql_session.h"
 
-#define MARGIN_MS	 1000 /* for the change itself, between the guard and the lease's end */
-#define MAX_ACCOUNTS 32
-#define SQL_SIZE	 (32 * 1024)
-#define PLUGIN_SIZE	 65
-#define GUARD_ERROR	 1231 /* wrong value for a variable: what the guard raises */
-#define NO_SUCH_ACCOUNT "1396"
+#define MARGIN_MS	1000 /* for the change itself, between the guard and the lease's end */
+#define GUARD_ERROR 1231 /* wrong value for a variable: what the guard raises */
 
-/* Errors of a server, by what they mean for whoever has made no change. */
-static const unsigned transient_errors[] = {
-	1021, 1040, 1041, 1047, 1053, 1129, 1135, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159,
-	1160, 1161, 1203, 1205, 1213, 1226, 1317, 1836, 1927, 1969, 3024, 3168, 3169, 4031};
 /* Those that may come in the middle of a statement, which may have taken effect. */
 static const unsigned interruptions[] = {1053, 1317, 1927, 1969, 3024, 3168, 3169, 4031};
 /* What bars a login only after the password was found right. */
 static const unsigned barred_errors[] = {1044, 1049, 1203, 1226, 1820, 1862, 3118, 4151};
-
-typedef struct Sql
-{
-	char text[SQL_SIZE];
-	size_t len;
-	bool ok;
-} Sql;
-
-/* The accounts to change, with what was seen of the server. */
-typedef struct Session
-{
-	const Job *job;
-	const char *user; /* whose password it is */
-	Deadline deadline;
-	MyClient *client;
-	int64_t peer_now; /* milliseconds of the server's clock */
-	bool is_read_only;
-	int count;
-	char *accounts[MAX_ACCOUNTS]; /* quoted: 'user'@'host' */
-	char plugins[MAX_ACCOUNTS][PLUGIN_SIZE];
-} Session;
-
-static bool
-is_among(unsigned number, const unsigned *list, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-	{
-		if (list[i] == number)
-			return true;
-	}
-	return false;
-}
-
-#define IS_AMONG(number, list) is_among(number, list, sizeof(list) / sizeof((list)[0]))
-
-/* The library's own errors are of the network, but for those of TLS and plugins, which are settings. */
-static bool
-is_transient(unsigned number)
-{
-	if (number >= 2000 && number <= 2999)
-		return number != 2026 && number != 2049 && number != 2059 && number != 2061;
-	return number == 5012 || number == 5013 || number == 5014 || IS_AMONG(number, transient_errors);
-}
-
-static Outcome
-outcome_of(OutcomeClass class, const MyError *err, const char *prefix)
-{
-	char code[16] = "";
-
-	if (err->number != 0)
-		(void) snprintf(code, sizeof(code), "%u", err->number);
-	return outcome_make(class, code, "%s%s", prefix, err->message);
-}
-
-/* Of an error before anything was sent that changes something. */
-static Outcome
-nothing_changed(const MyError *err)
-{
-	return outcome_of(is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err, "");
-}
-
-/* A refused password is no end: the credential may have been rotated since it was handed out. */
-static Outcome
-not_connected(const MyError *err)
-{
-	bool may_go = err->number == 1045 || is_transient(err->number);
-
-	return outcome_of(may_go ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err,
-					  "cannot connect with the credential that changes it: ");
-}
-
-static void append(Sql *sql, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void
-append(Sql *sql, const char *format, ...)
-{
-	va_list args;
-	int more;
-
-	va_start(args, format);
-	more = vsnprintf(sql->text + sql->len, sizeof(sql->text) - sql->len, format, args);
-	va_end(args);
-	sql->ok = sql->ok && more >= 0 && (size_t) more < sizeof(sql->text) - sql->len;
-	if (sql->ok)
-		sql->len += (size_t) more;
-}
-
-static const char *
-username_of(const Job *job, const JobValue *value)
-{
-	return value->username != NULL && value->username[0] != '\0' ? value->username : job->username;
-}
-
-static const char *
-text_or(const cJSON *object, const char *name, const char *otherwise)
-{
-	const char *text = object != NULL ? job_string(object, name) : NULL;
-
-	return text != NULL && text[0] != '\0' ? text : otherwise;
-}
-
-static MyClient *
-connect_as(const Job *job, const JobValue *who, const char *dbname, bool scripts, Deadline deadline,
-		   MyError *err)
-{
-	const cJSON *options = cJSON_GetObjectItemCaseSensitive(job->target, "options");
-	const char *port = text_or(job->target, "port", NULL);
-	const MyServer server = {
-		.host = text_or(job->target, "host", "127.0.0.1"),
-		.port = port != NULL ? (unsigned) strtoul(port, NULL, 10)
-							 : (unsigned) job_number(job->target, "port", 3306),
-		.dbname = dbname,
-		.user = username_of(job, who),
-		.password = &who->password,
-		.sslmode = text_or(job->target, "sslmode", NULL),
-		.ca_file = text_or(options, "sslrootcert", NULL),
-		.cert_file = text_or(options, "sslcert", NULL),
-		.key_file = text_or(options, "sslkey", NULL),
-		.scripts = scripts,
-	};
-
-	return my_connect(&server, deadline, err);
-}
-
-/* ---- set */
-
-/* Quoting below relies on the mode, the guard on the zone; and no lock is waited for beyond the deadline. */
-static Outcome
-prepare(const Session *session)
-{
-	int64_t seconds = deadline_left(session->deadline) / 1000 + 1;
-	char sql[256];
-	MyError err;
-
-	(void) snprintf(
-		sql, sizeof(sql),
-		"SET SESSION sql_mode = '', SESSION time_zone = '+00:00', SESSION autocommit = 1, "
-		"SESSION lock_wait_timeout = %" PRId64 ", SESSION innodb_lock_wait_timeout = "
-		"%" PRId64,
-		seconds, seconds);
-	if (my_exec(session->client, sql, session->deadline, NULL, &err) != MY_DONE)
-		return nothing_changed(&err);
-	/* The hash need not stand in the server's log either, where we may say so; where not, it does no harm. */
-	if (my_exec(session->client, "SET SESSION sql_log_off = 1", session->deadline, NULL, &err) ==
-		MY_LOST)
-		return nothing_changed(&err);
-	return outcome_make(OUTCOME_OK, NULL, NULL);
-}
-
-/* Notes one account; false if there is no room for it. */
-static bool
-note_account(Session *session, const char *account, const char *plugin)
-{
-	if (session->count == MAX_ACCOUNTS)
-		return false;
-	session->accounts[session->count] = strdup(account);
-	/* Accounts of old MariaDB versions have none. */
-	(void) snprintf(session->plugins[session->count], PLUGIN_SIZE, "%s",
-					plugin[0] != '\0' ? plugin : "mysql_native_password");
-	return session->accounts[session->count++] != NULL;
-}
-
-static bool
-note_host(Session *session, const char *host, const char *plugin)
-{
-	char *user_quoted = my_quote(session->client, session->user);
-	char *host_quoted = my_quote(session->client, host);
-	char account[1024];
-	bool noted = user_quoted != NULL && host_quoted != NULL &&
-				 snprintf(account, sizeof(account), "%s@%s", user_quoted, host_quoted) <
-					 (int) sizeof(account) &&
-				 note_account(session, account, plugin);
-
-	free(user_quoted);
-	free(host_quoted);
-	return noted;
-}
-
-/* The server's clock comes with it, one row each account. */
-static Outcome
-find_accounts(Session *session)
-{
-	const char *host = text_or(session->job->account, "host", NULL);
-	char *user_quoted = my_quote(session->client, session->user);
-	char *host_quoted = my_quote(session->client, host != NULL ? host : "");
-	Sql sql = {.ok = user_quoted != NULL && host_quoted != NULL};
-	MyAnswer *answer = NULL;
-	MyError err;
-	const char *const *row;
-	unsigned columns;
-	bool room = true;
-	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
-
-	if (sql.ok)
-		append(&sql,
-			   "SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), @@GLOBAL.read_only, Host, plugin "
-			   "FROM mysql.user WHERE User = %s%s",
-			   user_quoted, my_is_mariadb(session->client) ? " AND is_role = 'N'" : "");
-	if (sql.ok && host != NULL)
-		append(&sql, " AND Host = %s", host_quoted);
-	free(user_quoted);
-	free(host_quoted);
-	if (!sql.ok)
-		return outcome_make(OUTCOME_PERMANENT, NULL, "the account's name is too long");
-	if (my_exec(session->client, sql.text, session->deadline, &answer, &err) != MY_DONE)
-		return nothing_changed(&err);
-	while (room && my_next(answer, &row, &columns))
-	{
-		session->peer_now = strtoll(row[0], NULL, 10);
-		session->is_read_only = row[1] != NULL && strcmp(row[1], "0") != 0;
-		room = note_host(session, row[2] != NULL ? row[2] : "", row[3] != NULL ? row[3] : "");
-	}
-	my_answer_free(answer);
-	if (!room)
-		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "at most %d accounts may have one name",
-							   MAX_ACCOUNTS);
-	else if (session->count == 0)
-		outcome = outcome_make(OUTCOME_PERMANENT, NO_SUCH_ACCOUNT, "there is no account '%s'@'%s'",
-							   session->user, host != NULL ? host : "any host");
-	return outcome;
-}
-
-/* Runs one statement on an account or the owner: what it does may be done again. */
-static Outcome
-run_statement(const Session *session, const Sql *sql)
-{
-	MyError err;
-
-	if (!sql->ok)
-		return outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
-	if (my_exec(session->client, sql->text, session->deadline, NULL, &err) != MY_DONE)
-		return nothing_changed(&err);
-	return outcome_make(OUTCOME_OK, NULL, NULL);
-}
-
-static void
-forget_accounts(Session *session)
-{
-	while (session->count > 0)
-		free(session->accounts[--session->count]);
-}
-
-/* Makes the account, locked, with the value that it is to have, and finds it. */
-static Outcome
-make_account(Session *session, const JobValue *value)
-{
-	const char *host = text_or(session->job->account, "host", "%");
-	const char *plugin =
-		my_is_mariadb(session->client) ? "mysql_native_password" : "caching_sha2_password";
-	char hash[MYSQL_HASH_MAX];
-	Sql *sql = calloc(1, sizeof(*sql));
-	RotorError bad;
-	Outcome outcome;
-
-	if (sql == NULL || !note_host(session, host, plugin))
-	{
-		free(sql);
-		return outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
-	}
-	if (!mysql_hash(plugin, &value->password, hash, &bad))
-	{
-		free(sql);
-		return outcome_of_error(OUTCOME_PERMANENT, &bad);
-	}
-	sql->ok = true;
-	append(sql,
-		   my_is_mariadb(session->client)
-			   ? "CREATE USER IF NOT EXISTS %s IDENTIFIED VIA %s USING '%s' ACCOUNT LOCK"
-			   : "CREATE USER IF NOT EXISTS %s IDENTIFIED WITH %s AS '%s' ACCOUNT LOCK",
-		   session->accounts[0], plugin, hash);
-	outcome = run_statement(session, sql);
-	secret_wipe(hash, sizeof(hash));
-	secret_wipe(sql, sizeof(*sql));
-	free(sql);
-	forget_accounts(session);
-	return outcome.class == OUTCOME_OK ? find_accounts(session) : outcome;
-}
-
-/* All accounts of the name have the owner's grants from their logins on. */
-static Outcome
-follow_owner(const Session *session)
-{
-	bool mariadb = my_is_mariadb(session->client);
-	char *owner = my_quote(session->client, job_string(session->job->pair, "owner"));
-	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
-
-	for (int i = 0; outcome.class == OUTCOME_OK && i < 2 * session->count; i++)
-	{
-		Sql *sql = calloc(1, sizeof(*sql));
-
-		if (sql == NULL || owner == NULL)
-			outcome = outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
-		else
-		{
-			sql->ok = true;
-			append(sql, i % 2 == 0 ? "GRANT %s %s %s" : "SET DEFAULT ROLE %s %s %s", owner,
-				   i % 2 != 0 && mariadb ? "FOR" : "TO", session->accounts[i / 2]);
-			outcome = run_statement(session, sql);
-		}
-		free(sql);
-	}
-	free(owner);
-	return outcome;
-}
-
-/* The plugin of "CREATE USER ... IDENTIFIED VIA plugin USING ..."; native if it has none. */
-static void
-read_plugin(const char *statement, char plugin[PLUGIN_SIZE])
-{
-	const char *via = strstr(statement, " IDENTIFIED VIA ");
-	size_t len;
-
-	(void) snprintf(plugin, PLUGIN_SIZE, "mysql_native_password");
-	if (via == NULL)
-		return;
-	via += strlen(" IDENTIFIED VIA ");
-	len = strcspn(via, " ,;");
-	(void) snprintf(plugin, PLUGIN_SIZE, "%.*s", len < PLUGIN_SIZE ? (int) len : PLUGIN_SIZE - 1,
-					via);
-}
-
-/* Of a session as the account itself, which may look at nothing but itself. */
-static Outcome
-find_myself(Session *session)
-{
-	MyAnswer *answer = NULL;
-	MyError err;
-	const char *const *row;
-	unsigned columns;
-	char plugin[PLUGIN_SIZE] = "";
-
-	if (!my_is_mariadb(session->client))
-		return outcome_make(
-			OUTCOME_PERMANENT, "1227",
-			"MySQL lets an account change its own password in clear text only: give "
-			"the target an administrator with CREATE USER and SELECT on mysql.user");
-	if (my_exec(session->client,
-				"SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), @@GLOBAL.read_only",
-				session->deadline, &answer, &err) != MY_DONE)
-		return nothing_changed(&err);
-	if (my_next(answer, &row, &columns))
-	{
-		session->peer_now = strtoll(row[0], NULL, 10);
-		session->is_read_only = row[1] != NULL && strcmp(row[1], "0") != 0;
-	}
-	my_answer_free(answer);
-	if (my_exec(session->client, "SHOW CREATE USER CURRENT_USER()", session->deadline, &answer,
-				&err) != MY_DONE)
-		return nothing_changed(&err);
-	if (my_next(answer, &row, &columns) && row[0] != NULL)
-		read_plugin(row[0], plugin);
-	my_answer_free(answer);
-	if (plugin[0] == '\0' || !note_account(session, "CURRENT_USER()", plugin))
-		return outcome_make(OUTCOME_PERMANENT, NULL, "the server does not show the account");
-	return outcome_make(OUTCOME_OK, NULL, NULL);
-}
 
 static bool
 is_denied(const Outcome *outcome)
@@ -419,9 +56,9 @@ is_denied(const Outcome *outcome)
 
 /* Whether the former password is to stay; *refusal is filled if that is asked for and cannot be. */
 static bool
-retains(const Session *session, const JobValue *value, Outcome *refusal)
+retains(const MySession *session, const JobValue *value, Outcome *refusal)
 {
-	const char *strategy = text_or(session->job->policy, "strategy", "staged");
+	const char *strategy = mysql_text_or(session->job->policy, "strategy", "staged");
 	bool is_new = strcmp(value->id, session->job->version.id) == 0;
 
 	if (strcmp(strategy, "dual_write") != 0)
@@ -440,36 +77,37 @@ retains(const Session *session, const JobValue *value, Outcome *refusal)
 
 /* The guard: the server's own clock says whether the message comes in time. */
 static void
-append_guard(const Session *session, Sql *sql)
+append_guard(const MySession *session, MySql *sql)
 {
 	int64_t left = deadline_left(session->deadline);
 	int64_t margin = left / 4 < MARGIN_MS ? left / 4 : MARGIN_MS;
 
-	append(sql,
-		   "SET SESSION sql_mode = IF(UNIX_TIMESTAMP(SYSDATE(6)) * 1000 < %" PRId64 ", '', 'late')",
-		   session->peer_now + left - margin);
+	sql_append(sql,
+			   "SET SESSION sql_mode = IF(UNIX_TIMESTAMP(SYSDATE(6)) * 1000 < %" PRId64
+			   ", '', 'late')",
+			   session->peer_now + left - margin);
 }
 
 /* ALTER USER of all accounts, with no more than that. */
 static void
-append_lock(const Session *session, Sql *sql, const char *clause)
+append_lock(const MySession *session, MySql *sql, const char *clause)
 {
 	for (int i = 0; i < session->count; i++)
-		append(sql, "%s%s", i == 0 ? "; ALTER USER " : ", ", session->accounts[i]);
-	append(sql, "%s", clause);
+		sql_append(sql, "%s%s", i == 0 ? "; ALTER USER " : ", ", session->accounts[i]);
+	sql_append(sql, "%s", clause);
 }
 
 /* The passwords that dual_write has left: where there are none, nothing changes. */
 static void
-append_discard(const Session *session, Sql *sql)
+append_discard(const MySession *session, MySql *sql)
 {
 	for (int i = 0; i < session->count; i++)
-		append(sql, "; ALTER USER %s DISCARD OLD PASSWORD", session->accounts[i]);
+		sql_append(sql, "; ALTER USER %s DISCARD OLD PASSWORD", session->accounts[i]);
 }
 
 /* What of logging in changes with the value: nothing, but for an account that is used in turn. */
 static const char *
-lock_clause(const Session *session, const JobValue *value)
+lock_clause(const MySession *session, const JobValue *value)
 {
 	const cJSON *pair = session->job->pair;
 
@@ -482,7 +120,7 @@ lock_clause(const Session *session, const JobValue *value)
 
 /* One message: the guard, then the change. *changes is how many statements that is. */
 static Outcome
-write_change(Session *session, const JobValue *value, Sql *sql, int *changes)
+write_change(MySession *session, const JobValue *value, MySql *sql, int *changes)
 {
 	bool mariadb = my_is_mariadb(session->client);
 	const char *lock = lock_clause(session, value);
@@ -500,11 +138,11 @@ write_change(Session *session, const JobValue *value, Sql *sql, int *changes)
 		if (!mysql_hash(session->plugins[i], &value->password, hash, &bad))
 			return outcome_of_error(OUTCOME_PERMANENT, &bad);
 		if (mariadb)
-			append(sql, "; SET PASSWORD FOR %s = '%s'", session->accounts[i], hash);
+			sql_append(sql, "; SET PASSWORD FOR %s = '%s'", session->accounts[i], hash);
 		else
-			append(sql, "%s %s IDENTIFIED WITH '%s' AS '%s'%s", i == 0 ? "; ALTER USER" : ",",
-				   session->accounts[i], session->plugins[i], hash,
-				   retain ? " RETAIN CURRENT PASSWORD" : "");
+			sql_append(sql, "%s %s IDENTIFIED WITH '%s' AS '%s'%s", i == 0 ? "; ALTER USER" : ",",
+					   session->accounts[i], session->plugins[i], hash,
+					   retain ? " RETAIN CURRENT PASSWORD" : "");
 		secret_wipe(hash, sizeof(hash));
 	}
 	*changes = mariadb ? session->count : 1;
@@ -514,7 +152,7 @@ write_change(Session *session, const JobValue *value, Sql *sql, int *changes)
 		++*changes;
 	}
 	else
-		append(sql, "%s", lock);
+		sql_append(sql, "%s", lock);
 	/* An emergency takes also the password that an earlier dual_write has left. */
 	if (session->job->emergency && !mariadb)
 	{
@@ -527,24 +165,24 @@ write_change(Session *session, const JobValue *value, Sql *sql, int *changes)
 }
 
 static Outcome
-judge_change(const Session *session, MyReach reach, int done, const MyError *err)
+judge_change(const MySession *session, MyReach reach, int done, const MyError *err)
 {
 	if (reach == MY_DONE)
 		return outcome_make(OUTCOME_OK, NULL, NULL);
-	if (reach == MY_LOST || done > 1 || IS_AMONG(err->number, interruptions))
-		return outcome_of(OUTCOME_UNKNOWN, err, "");
+	if (reach == MY_LOST || done > 1 || MYSQL_IS_AMONG(err->number, interruptions))
+		return mysql_outcome(OUTCOME_UNKNOWN, err, "");
 	if (done == 0 && err->number == GUARD_ERROR)
 		return outcome_make(OUTCOME_TRANSIENT, "1231",
 							"the change reached the server after the lease's end and was refused");
 	/* One number for "read-only", which a fail-over ends, and for other options, which stay. */
 	if (err->number == 1290 && session->is_read_only)
-		return outcome_of(OUTCOME_TRANSIENT, err, "");
-	return nothing_changed(err);
+		return mysql_outcome(OUTCOME_TRANSIENT, err, "");
+	return mysql_nothing_changed(err);
 }
 
 /* Sends the guard and so many changes; what became of them. */
 static Outcome
-send_change(const Session *session, const Sql *sql, int changes)
+send_change(const MySession *session, const MySql *sql, int changes)
 {
 	MyError err = {0};
 	int done = 0;
@@ -557,9 +195,9 @@ send_change(const Session *session, const Sql *sql, int changes)
 }
 
 static Outcome
-change(Session *session, const JobValue *value)
+change(MySession *session, const JobValue *value)
 {
-	Sql *sql = calloc(1, sizeof(*sql));
+	MySql *sql = calloc(1, sizeof(*sql));
 	int changes = 0;
 	Outcome outcome;
 
@@ -576,43 +214,43 @@ change(Session *session, const JobValue *value)
 
 /* Connects, and finds what is to be changed; to be closed in any case. */
 static Outcome
-open_change(Session *session, const JobValue *by)
+open_change(MySession *session, const JobValue *by)
 {
 	MyError err;
 	Outcome outcome;
 
-	session->client = connect_as(session->job, by, NULL, true, session->deadline, &err);
+	session->client = mysql_connect_as(session->job, by, NULL, true, session->deadline, &err);
 	if (session->client == NULL)
-		return not_connected(&err);
-	outcome = prepare(session);
-	return outcome.class == OUTCOME_OK ? find_accounts(session) : outcome;
+		return mysql_not_connected(&err);
+	outcome = mysql_prepare(session);
+	return outcome.class == OUTCOME_OK ? mysql_find_accounts(session) : outcome;
 }
 
 static void
-close_change(Session *session)
+close_change(MySession *session)
 {
-	forget_accounts(session);
+	mysql_forget_accounts(session);
 	my_close(session->client);
 }
 
 static Outcome
 set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline)
 {
-	Session session = {.job = job,
-					   .user = username_of(job, value),
-					   .deadline = deadline_sooner(deadline, job->lease_end)};
-	bool is_self = strcmp(username_of(job, by), session.user) == 0;
+	MySession session = {.job = job,
+						 .user = mysql_username(job, value),
+						 .deadline = deadline_sooner(deadline, job->lease_end)};
+	bool is_self = strcmp(mysql_username(job, by), session.user) == 0;
 	Outcome outcome;
 
 	if (value->password.len == 0)
 		return outcome_make(OUTCOME_PERMANENT, NULL, "the password is empty");
 	outcome = open_change(&session, by);
 	if (is_self && is_denied(&outcome))
-		outcome = find_myself(&session);
-	if (job->pair != NULL && strcmp(outcome.code, NO_SUCH_ACCOUNT) == 0)
-		outcome = make_account(&session, value);
+		outcome = mysql_find_myself(&session);
+	if (job->pair != NULL && strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0)
+		outcome = mysql_make_account(&session, value);
 	if (outcome.class == OUTCOME_OK && job->pair != NULL)
-		outcome = follow_owner(&session);
+		outcome = mysql_follow_owner(&session);
 	if (outcome.class == OUTCOME_OK)
 		outcome = change(&session, value);
 	close_change(&session);
@@ -622,11 +260,10 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 static Outcome
 retire(const Job *job, const JobValue *by, Deadline deadline)
 {
-	Session session = {.job = job,
-					   .user = job->username,
-					   .deadline = deadline_sooner(deadline, job->lease_end)};
+	MySession session = {
+		.job = job, .user = job->username, .deadline = deadline_sooner(deadline, job->lease_end)};
 	Outcome outcome = open_change(&session, by);
-	Sql *sql = calloc(1, sizeof(*sql));
+	MySql *sql = calloc(1, sizeof(*sql));
 
 	if (outcome.class == OUTCOME_OK && sql == NULL)
 		outcome = outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
@@ -638,9 +275,9 @@ retire(const Job *job, const JobValue *by, Deadline deadline)
 			append_lock(&session, sql, " ACCOUNT LOCK");
 		else
 			append_discard(&session, sql);
-		outcome = sql->ok ? send_change(&session, sql, job->pair != NULL ? 1 : session.count)
-						  : outcome_make(OUTCOME_PERMANENT, NULL,
-										 "the accounts' names are too long");
+		outcome = sql->ok
+					  ? send_change(&session, sql, job->pair != NULL ? 1 : session.count)
+					  : outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
 	}
 	free(sql);
 	close_change(&session);
@@ -653,12 +290,12 @@ static Outcome
 judge_refusal(const MyError *err)
 {
 	if (err->number == 1045)
-		return outcome_of(OUTCOME_REFUSED, err, "");
-	if (IS_AMONG(err->number, barred_errors))
-		return outcome_of(OUTCOME_PROVED, err, "the password was accepted, then: ");
-	if (is_transient(err->number))
-		return outcome_of(OUTCOME_TRANSIENT, err, "");
-	return outcome_of(OUTCOME_INCONCLUSIVE, err, "the login says nothing of the password: ");
+		return mysql_outcome(OUTCOME_REFUSED, err, "");
+	if (MYSQL_IS_AMONG(err->number, barred_errors))
+		return mysql_outcome(OUTCOME_PROVED, err, "the password was accepted, then: ");
+	if (mysql_is_transient(err->number))
+		return mysql_outcome(OUTCOME_TRANSIENT, err, "");
+	return mysql_outcome(OUTCOME_INCONCLUSIVE, err, "the login says nothing of the password: ");
 }
 
 /* One text of one row, which the caller frees; NULL if the server does not answer so. */
@@ -692,7 +329,7 @@ judge_identity(const Job *job, const char *user, MyClient *client, Deadline dead
 		outcome =
 			outcome_make(OUTCOME_INCONCLUSIVE, NULL,
 						 "the server took the login for %.120s, so that it proves nothing", who);
-	else if (text_or(job->target, "host", "")[0] == '/')
+	else if (mysql_text_or(job->target, "host", "")[0] == '/')
 	{
 		char *account = ask(client, "SHOW CREATE USER CURRENT_USER()", deadline);
 
@@ -730,26 +367,26 @@ run_query(MyClient *client, const char *query, Deadline deadline)
 		reach = my_exec(client, query, deadline, NULL, &err);
 	if (reach == MY_DONE)
 		return outcome_make(OUTCOME_OK, NULL, NULL);
-	if (reach != MY_REFUSED || is_transient(err.number))
-		return outcome_of(OUTCOME_TRANSIENT, &err, "the verification query: ");
-	return outcome_of(OUTCOME_PROVED, &err,
-					  "the password was accepted, but the verification query failed: ");
+	if (reach != MY_REFUSED || mysql_is_transient(err.number))
+		return mysql_outcome(OUTCOME_TRANSIENT, &err, "the verification query: ");
+	return mysql_outcome(OUTCOME_PROVED, &err,
+						 "the password was accepted, but the verification query failed: ");
 }
 
 static Outcome
 login(const Job *job, const JobValue *value, bool query, Deadline deadline)
 {
 	Deadline until = deadline_sooner(deadline, job->lease_end);
-	const char *text = text_or(job->policy, "verify_query", NULL);
+	const char *text = mysql_text_or(job->policy, "verify_query", NULL);
 	const char *dbname =
-		text_or(job->policy, "verify_database", text_or(job->target, "dbname", NULL));
+		mysql_text_or(job->policy, "verify_database", mysql_text_or(job->target, "dbname", NULL));
 	MyError err;
-	MyClient *client = connect_as(job, value, dbname, false, until, &err);
+	MyClient *client = mysql_connect_as(job, value, dbname, false, until, &err);
 	Outcome outcome;
 
 	if (client == NULL)
 		return judge_refusal(&err);
-	outcome = judge_identity(job, username_of(job, value), client, until);
+	outcome = judge_identity(job, mysql_username(job, value), client, until);
 	if (outcome.class == OUTCOME_OK && query && text != NULL)
 		outcome = run_query(client, text, until);
 	my_close(client);
@@ -763,9 +400,9 @@ end_sessions(const Job *job, const JobValue *by, Deadline deadline)
 {
 	Deadline until = deadline_sooner(deadline, job->lease_end);
 	MyError err;
-	MyClient *client = connect_as(job, by, NULL, false, until, &err);
+	MyClient *client = mysql_connect_as(job, by, NULL, false, until, &err);
 	MyAnswer *answer = NULL;
-	Sql sql = {.ok = true};
+	MySql sql = {.ok = true};
 	char *user;
 	const char *const *row;
 	unsigned columns;
@@ -773,15 +410,15 @@ end_sessions(const Job *job, const JobValue *by, Deadline deadline)
 	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
 
 	if (client == NULL)
-		return not_connected(&err);
+		return mysql_not_connected(&err);
 	user = my_quote(client, job->username);
-	append(
+	sql_append(
 		&sql,
 		"SELECT ID FROM information_schema.PROCESSLIST WHERE USER = %s AND ID <> CONNECTION_ID()",
 		user != NULL ? user : "''");
 	free(user);
 	if (my_exec(client, sql.text, until, &answer, &err) != MY_DONE)
-		outcome = nothing_changed(&err);
+		outcome = mysql_nothing_changed(&err);
 	while (outcome.class == OUTCOME_OK && my_next(answer, &row, &columns))
 	{
 		char kill[64];
@@ -791,7 +428,7 @@ end_sessions(const Job *job, const JobValue *by, Deadline deadline)
 		if (my_exec(client, kill, until, NULL, &err) == MY_DONE)
 			ended++;
 		else if (err.number != 1094)
-			outcome = outcome_of(OUTCOME_UNKNOWN, &err, "");
+			outcome = mysql_outcome(OUTCOME_UNKNOWN, &err, "");
 	}
 	if (outcome.class == OUTCOME_OK)
 		outcome = outcome_make(OUTCOME_OK, NULL, "%d sessions ended", ended);
@@ -804,16 +441,16 @@ static Outcome
 check(const Job *job, const JobValue *by, Deadline deadline)
 {
 	bool has_account = job->username != NULL && job->username[0] != '\0';
-	Session session = {.job = job,
-					   .user = has_account ? job->username : "",
-					   .deadline = deadline_sooner(deadline, job->lease_end)};
+	MySession session = {.job = job,
+						 .user = has_account ? job->username : "",
+						 .deadline = deadline_sooner(deadline, job->lease_end)};
 	Outcome outcome = open_change(&session, by);
 
-	if (is_denied(&outcome) && has_account && strcmp(username_of(job, by), job->username) == 0)
-		outcome = find_myself(&session);
+	if (is_denied(&outcome) && has_account && strcmp(mysql_username(job, by), job->username) == 0)
+		outcome = mysql_find_myself(&session);
 	/* Without an account it was only to be seen whether it may look for one. */
-	if (outcome.class == OUTCOME_OK ||
-		(session.client != NULL && !has_account && strcmp(outcome.code, NO_SUCH_ACCOUNT) == 0))
+	if (outcome.class == OUTCOME_OK || (session.client != NULL && !has_account &&
+										strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0))
 	{
 		unsigned long version = my_server_version(session.client);
 		const char *tls = my_tls_version(session.client);

@@ -413,8 +413,7 @@ send_change(const Session *session, const char *verifier, const char *login)
 	Outcome outcome;
 
 	/* Our clock was ahead of the server's look at its own, so this is too early rather than too late. */
-	if (!write_change(sql, sizeof(sql), session, verifier, login,
-					  deadline_left(session->deadline)))
+	if (!write_change(sql, sizeof(sql), session, verifier, login, deadline_left(session->deadline)))
 		outcome = outcome_make(OUTCOME_PERMANENT, "22021", "the role's name cannot be quoted");
 	else
 		outcome = judge_change(
@@ -486,9 +485,8 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 static Outcome
 retire(const Job *job, const JobValue *by, Deadline deadline)
 {
-	Session session = {.job = job,
-					   .role = job->username,
-					   .deadline = deadline_sooner(deadline, job->lease_end)};
+	Session session = {
+		.job = job, .role = job->username, .deadline = deadline_sooner(deadline, job->lease_end)};
 	Outcome outcome = open_change(&session, by);
 
 	if (outcome.class == OUTCOME_OK && !session.found.exists)

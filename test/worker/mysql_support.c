@@ -31,6 +31,7 @@ int
 stop_mysql_peer(void **state __attribute__((unused)))
 {
 	my_close(witness);
+	witness = NULL;
 	peer_stop(&peer);
 	return 0;
 }

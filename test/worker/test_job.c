@@ -121,8 +121,8 @@ TEST(missing_members_have_the_answer_that_was_asked_for)
 
 TEST(each_step_has_its_name)
 {
-	static const char *const names[STEP_COUNT] = {"publish", "set",    "test",
-													 "finish",  "undo",   "retire"};
+	static const char *const names[STEP_COUNT] = {"publish", "set",	 "test",
+												  "finish",	 "undo", "retire"};
 
 	for (int i = 0; i < STEP_COUNT; i++)
 	{

@@ -107,6 +107,21 @@ MYSQL_TEST(with_dual_write_both_passwords_log_in_until_the_next_change)
 	job_free(second);
 }
 
+MYSQL_TEST(when_the_grace_period_is_over_the_former_password_is_discarded)
+{
+	Job *job = job_of(&(Order){.user = "dual", .password = MARK "-4", .policy = DUAL});
+	JobValue admin = value_of("admin", "admin-password");
+
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	assert_outcome(login_of(job, MARK "-2"), OUTCOME_OK, "");
+	/* once more it changes nothing */
+	for (int i = 0; i < 2; i++)
+		assert_outcome(target_mysql.retire(job, &admin, deadline_in(20000)), OUTCOME_OK, "");
+	assert_outcome(login_of(job, MARK "-2"), OUTCOME_REFUSED, "1045");
+	assert_outcome(login_of(job, MARK "-4"), OUTCOME_OK, "");
+	job_free(job);
+}
+
 MYSQL_TEST(in_an_emergency_no_former_password_stays)
 {
 	Job *job =
@@ -254,6 +269,7 @@ main(void)
 			a_name_with_quotes_backslashes_and_percent_signs_is_that_account_and_no_other),
 		cmocka_unit_test(a_password_of_all_printable_characters_survives),
 		cmocka_unit_test(with_dual_write_both_passwords_log_in_until_the_next_change),
+		cmocka_unit_test(when_the_grace_period_is_over_the_former_password_is_discarded),
 		cmocka_unit_test(in_an_emergency_no_former_password_stays),
 		cmocka_unit_test(an_account_cannot_set_its_own_password_without_showing_it),
 		cmocka_unit_test(what_bars_a_login_behind_the_password_proves_the_password),

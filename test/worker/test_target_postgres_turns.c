@@ -88,7 +88,8 @@ turn(const char *step, bool locked, const char *owner)
 		"\"host\":\"127.0.0.1\",\"port\":%s,\"dbname\":\"postgres\"},"
 		"\"store\":{\"name\":\"local\",\"type\":\"local\"},"
 		"\"pair\":{\"name\":\"p\",\"owner\":\"%s\",\"locked\":%s},\"policy\":{\"scram_iterations\":300}}",
-		step, MEMBER_JSON, MEMBER_JSON, MEMBER_JSON, peer_value(&peer, "port"), owner, locked ? "true" : "false");
+		step, MEMBER_JSON, MEMBER_JSON, MEMBER_JSON, peer_value(&peer, "port"), owner,
+		locked ? "true" : "false");
 }
 
 static Outcome
@@ -120,9 +121,9 @@ assert_outcome(Outcome outcome, OutcomeClass class, const char *code)
 		fail_msg("%s %s %s", outcome_name(outcome.class), outcome.code, outcome.message);
 }
 
-#define SETTINGS                                                                         \
-	"SELECT string_agg(coalesce(d.datname, '-') || ' ' || s.setconfig::text, ' | ' "         \
-	"ORDER BY s.setdatabase) FROM pg_db_role_setting s LEFT JOIN pg_database d "             \
+#define SETTINGS                                                                     \
+	"SELECT string_agg(coalesce(d.datname, '-') || ' ' || s.setconfig::text, ' | ' " \
+	"ORDER BY s.setdatabase) FROM pg_db_role_setting s LEFT JOIN pg_database d "     \
 	"ON d.oid = s.setdatabase JOIN pg_roles r ON r.oid = s.setrole WHERE r.rolname = " MEMBER_TEXT
 
 #define CAN_LOG_IN "SELECT rolcanlogin FROM pg_roles WHERE rolname = " MEMBER_TEXT
@@ -149,21 +150,24 @@ TEST(it_follows_its_owners_settings_and_nothing_is_written_if_they_are_the_same)
 		"ALTER ROLE " OWNER " IN DATABASE postgres SET work_mem = '5MB';"
 		"ALTER ROLE " MEMBER " IN DATABASE template1 SET work_mem = '6MB'");
 	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
-	expect(SETTINGS, "- {\"search_path=\\\"a, b\\\", \\\"C\\\", public\","
-					 "\"application_name=it's \\\"x\\\", $1\",my.own=a=b,\"role=ow\\\"ner's $1\"} | "
-					 "postgres {work_mem=5MB}");
+	expect(SETTINGS,
+		   "- {\"search_path=\\\"a, b\\\", \\\"C\\\", public\","
+		   "\"application_name=it's \\\"x\\\", $1\",my.own=a=b,\"role=ow\\\"ner's $1\"} | "
+		   "postgres {work_mem=5MB}");
 	expect("SELECT count(DISTINCT s.xmin::text) FROM pg_db_role_setting s JOIN pg_roles r "
 		   "ON r.oid = s.setrole WHERE r.rolname = " MEMBER_TEXT,
 		   "1");
 	run("CREATE TABLE was AS SELECT s.xmin::text AS x FROM pg_db_role_setting s JOIN pg_roles r "
 		"ON r.oid = s.setrole WHERE r.rolname = " MEMBER_TEXT);
 	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
-	expect("SELECT count(*) FROM (SELECT s.xmin::text AS x FROM pg_db_role_setting s JOIN pg_roles r "
-		   "ON r.oid = s.setrole WHERE r.rolname = " MEMBER_TEXT " EXCEPT SELECT x FROM was) n",
-		   "0");
+	expect(
+		"SELECT count(*) FROM (SELECT s.xmin::text AS x FROM pg_db_role_setting s JOIN pg_roles r "
+		"ON r.oid = s.setrole WHERE r.rolname = " MEMBER_TEXT " EXCEPT SELECT x FROM was) n",
+		"0");
 	run("ALTER ROLE " OWNER " RESET ALL; ALTER ROLE " OWNER " SET search_path = ''");
 	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
-	expect(SETTINGS, "- {\"search_path=\\\"\\\"\",\"role=ow\\\"ner's $1\"} | postgres {work_mem=5MB}");
+	expect(SETTINGS,
+		   "- {\"search_path=\\\"\\\"\",\"role=ow\\\"ner's $1\"} | postgres {work_mem=5MB}");
 	run("ALTER ROLE " OWNER " IN DATABASE postgres RESET ALL; REVOKE " OWNER " FROM " MEMBER);
 	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
 	expect(SETTINGS, "- {\"search_path=\\\"\\\"\",\"role=ow\\\"ner's $1\"}");

@@ -1,0 +1,352 @@
+/*
+ * mysql_session.c - see mysql_session.h.
+ */
+#include "mysql_session.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mysql_hash.h"
+
+/* Errors of a server, by what they mean for whoever has made no change. */
+static const unsigned transient_errors[] = {
+	1021, 1040, 1041, 1047, 1053, 1129, 1135, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159,
+	1160, 1161, 1203, 1205, 1213, 1226, 1317, 1836, 1927, 1969, 3024, 3168, 3169, 4031};
+
+bool
+mysql_is_among(unsigned number, const unsigned *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+	{
+		if (list[i] == number)
+			return true;
+	}
+	return false;
+}
+
+/* The library's own errors are of the network, but for those of TLS and plugins, which are settings. */
+bool
+mysql_is_transient(unsigned number)
+{
+	if (number >= 2000 && number <= 2999)
+		return number != 2026 && number != 2049 && number != 2059 && number != 2061;
+	return number == 5012 || number == 5013 || number == 5014 ||
+		   MYSQL_IS_AMONG(number, transient_errors);
+}
+
+Outcome
+mysql_outcome(OutcomeClass class, const MyError *err, const char *prefix)
+{
+	char code[16] = "";
+
+	if (err->number != 0)
+		(void) snprintf(code, sizeof(code), "%u", err->number);
+	return outcome_make(class, code, "%s%s", prefix, err->message);
+}
+
+/* Of an error before anything was sent that changes something. */
+Outcome
+mysql_nothing_changed(const MyError *err)
+{
+	return mysql_outcome(mysql_is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT,
+						 err, "");
+}
+
+/* A refused password is no end: the credential may have been rotated since it was handed out. */
+Outcome
+mysql_not_connected(const MyError *err)
+{
+	bool may_go = err->number == 1045 || mysql_is_transient(err->number);
+
+	return mysql_outcome(may_go ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err,
+						 "cannot connect with the credential that changes it: ");
+}
+
+void
+sql_append(MySql *sql, const char *format, ...)
+{
+	va_list args;
+	int more;
+
+	va_start(args, format);
+	more = vsnprintf(sql->text + sql->len, sizeof(sql->text) - sql->len, format, args);
+	va_end(args);
+	sql->ok = sql->ok && more >= 0 && (size_t) more < sizeof(sql->text) - sql->len;
+	if (sql->ok)
+		sql->len += (size_t) more;
+}
+
+const char *
+mysql_username(const Job *job, const JobValue *value)
+{
+	return value->username != NULL && value->username[0] != '\0' ? value->username : job->username;
+}
+
+const char *
+mysql_text_or(const cJSON *object, const char *name, const char *otherwise)
+{
+	const char *text = object != NULL ? job_string(object, name) : NULL;
+
+	return text != NULL && text[0] != '\0' ? text : otherwise;
+}
+
+MyClient *
+mysql_connect_as(const Job *job, const JobValue *who, const char *dbname, bool scripts,
+				 Deadline deadline, MyError *err)
+{
+	const cJSON *options = cJSON_GetObjectItemCaseSensitive(job->target, "options");
+	const char *port = mysql_text_or(job->target, "port", NULL);
+	const MyServer server = {
+		.host = mysql_text_or(job->target, "host", "127.0.0.1"),
+		.port = port != NULL ? (unsigned) strtoul(port, NULL, 10)
+							 : (unsigned) job_number(job->target, "port", 3306),
+		.dbname = dbname,
+		.user = mysql_username(job, who),
+		.password = &who->password,
+		.sslmode = mysql_text_or(job->target, "sslmode", NULL),
+		.ca_file = mysql_text_or(options, "sslrootcert", NULL),
+		.cert_file = mysql_text_or(options, "sslcert", NULL),
+		.key_file = mysql_text_or(options, "sslkey", NULL),
+		.scripts = scripts,
+	};
+
+	return my_connect(&server, deadline, err);
+}
+
+/* ---- set */
+
+/* Quoting below relies on the mode, the guard on the zone; and no lock is waited for beyond the deadline. */
+Outcome
+mysql_prepare(const MySession *session)
+{
+	int64_t seconds = deadline_left(session->deadline) / 1000 + 1;
+	char sql[256];
+	MyError err;
+
+	(void) snprintf(
+		sql, sizeof(sql),
+		"SET SESSION sql_mode = '', SESSION time_zone = '+00:00', SESSION autocommit = 1, "
+		"SESSION lock_wait_timeout = %" PRId64 ", SESSION innodb_lock_wait_timeout = "
+		"%" PRId64,
+		seconds, seconds);
+	if (my_exec(session->client, sql, session->deadline, NULL, &err) != MY_DONE)
+		return mysql_nothing_changed(&err);
+	/* The hash need not stand in the server's log either, where we may say so; where not, it does no harm. */
+	if (my_exec(session->client, "SET SESSION sql_log_off = 1", session->deadline, NULL, &err) ==
+		MY_LOST)
+		return mysql_nothing_changed(&err);
+	return outcome_make(OUTCOME_OK, NULL, NULL);
+}
+
+/* Notes one account; false if there is no room for it. */
+static bool
+note_account(MySession *session, const char *account, const char *plugin)
+{
+	if (session->count == MYSQL_MAX_ACCOUNTS)
+		return false;
+	session->accounts[session->count] = strdup(account);
+	/* Accounts of old MariaDB versions have none. */
+	(void) snprintf(session->plugins[session->count], MYSQL_PLUGIN_SIZE, "%s",
+					plugin[0] != '\0' ? plugin : "mysql_native_password");
+	return session->accounts[session->count++] != NULL;
+}
+
+static bool
+note_host(MySession *session, const char *host, const char *plugin)
+{
+	char *user_quoted = my_quote(session->client, session->user);
+	char *host_quoted = my_quote(session->client, host);
+	char account[1024];
+	bool noted = user_quoted != NULL && host_quoted != NULL &&
+				 snprintf(account, sizeof(account), "%s@%s", user_quoted, host_quoted) <
+					 (int) sizeof(account) &&
+				 note_account(session, account, plugin);
+
+	free(user_quoted);
+	free(host_quoted);
+	return noted;
+}
+
+/* The server's clock comes with it, one row each account. */
+Outcome
+mysql_find_accounts(MySession *session)
+{
+	const char *host = mysql_text_or(session->job->account, "host", NULL);
+	char *user_quoted = my_quote(session->client, session->user);
+	char *host_quoted = my_quote(session->client, host != NULL ? host : "");
+	MySql sql = {.ok = user_quoted != NULL && host_quoted != NULL};
+	MyAnswer *answer = NULL;
+	MyError err;
+	const char *const *row;
+	unsigned columns;
+	bool room = true;
+	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
+
+	if (sql.ok)
+		sql_append(
+			&sql,
+			"SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), @@GLOBAL.read_only, Host, plugin "
+			"FROM mysql.user WHERE User = %s%s",
+			user_quoted, my_is_mariadb(session->client) ? " AND is_role = 'N'" : "");
+	if (sql.ok && host != NULL)
+		sql_append(&sql, " AND Host = %s", host_quoted);
+	free(user_quoted);
+	free(host_quoted);
+	if (!sql.ok)
+		return outcome_make(OUTCOME_PERMANENT, NULL, "the account's name is too long");
+	if (my_exec(session->client, sql.text, session->deadline, &answer, &err) != MY_DONE)
+		return mysql_nothing_changed(&err);
+	while (room && my_next(answer, &row, &columns))
+	{
+		session->peer_now = strtoll(row[0], NULL, 10);
+		session->is_read_only = row[1] != NULL && strcmp(row[1], "0") != 0;
+		room = note_host(session, row[2] != NULL ? row[2] : "", row[3] != NULL ? row[3] : "");
+	}
+	my_answer_free(answer);
+	if (!room)
+		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "at most %d accounts may have one name",
+							   MYSQL_MAX_ACCOUNTS);
+	else if (session->count == 0)
+		outcome =
+			outcome_make(OUTCOME_PERMANENT, MYSQL_NO_SUCH_ACCOUNT, "there is no account '%s'@'%s'",
+						 session->user, host != NULL ? host : "any host");
+	return outcome;
+}
+
+/* Runs one statement on an account or the owner: what it does may be done again. */
+static Outcome
+run_statement(const MySession *session, const MySql *sql)
+{
+	MyError err;
+
+	if (!sql->ok)
+		return outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
+	if (my_exec(session->client, sql->text, session->deadline, NULL, &err) != MY_DONE)
+		return mysql_nothing_changed(&err);
+	return outcome_make(OUTCOME_OK, NULL, NULL);
+}
+
+void
+mysql_forget_accounts(MySession *session)
+{
+	while (session->count > 0)
+		free(session->accounts[--session->count]);
+}
+
+/* Makes the account, locked, with the value that it is to have, and finds it. */
+Outcome
+mysql_make_account(MySession *session, const JobValue *value)
+{
+	const char *host = mysql_text_or(session->job->account, "host", "%");
+	const char *plugin =
+		my_is_mariadb(session->client) ? "mysql_native_password" : "caching_sha2_password";
+	char hash[MYSQL_HASH_MAX];
+	MySql *sql = calloc(1, sizeof(*sql));
+	RotorError bad;
+	Outcome outcome;
+
+	if (sql == NULL || !note_host(session, host, plugin))
+	{
+		free(sql);
+		return outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+	}
+	if (!mysql_hash(plugin, &value->password, hash, &bad))
+	{
+		free(sql);
+		return outcome_of_error(OUTCOME_PERMANENT, &bad);
+	}
+	sql->ok = true;
+	sql_append(sql,
+			   my_is_mariadb(session->client)
+				   ? "CREATE USER IF NOT EXISTS %s IDENTIFIED VIA %s USING '%s' ACCOUNT LOCK"
+				   : "CREATE USER IF NOT EXISTS %s IDENTIFIED WITH %s AS '%s' ACCOUNT LOCK",
+			   session->accounts[0], plugin, hash);
+	outcome = run_statement(session, sql);
+	secret_wipe(hash, sizeof(hash));
+	secret_wipe(sql, sizeof(*sql));
+	free(sql);
+	mysql_forget_accounts(session);
+	return outcome.class == OUTCOME_OK ? mysql_find_accounts(session) : outcome;
+}
+
+/* All accounts of the name have the owner's grants from their logins on. */
+Outcome
+mysql_follow_owner(const MySession *session)
+{
+	bool mariadb = my_is_mariadb(session->client);
+	char *owner = my_quote(session->client, job_string(session->job->pair, "owner"));
+	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
+
+	for (int i = 0; outcome.class == OUTCOME_OK && i < 2 * session->count; i++)
+	{
+		MySql *sql = calloc(1, sizeof(*sql));
+
+		if (sql == NULL || owner == NULL)
+			outcome = outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+		else
+		{
+			sql->ok = true;
+			sql_append(sql, i % 2 == 0 ? "GRANT %s %s %s" : "SET DEFAULT ROLE %s %s %s", owner,
+					   i % 2 != 0 && mariadb ? "FOR" : "TO", session->accounts[i / 2]);
+			outcome = run_statement(session, sql);
+		}
+		free(sql);
+	}
+	free(owner);
+	return outcome;
+}
+
+/* The plugin of "CREATE USER ... IDENTIFIED VIA plugin USING ..."; native if it has none. */
+static void
+read_plugin(const char *statement, char plugin[MYSQL_PLUGIN_SIZE])
+{
+	const char *via = strstr(statement, " IDENTIFIED VIA ");
+	size_t len;
+
+	(void) snprintf(plugin, MYSQL_PLUGIN_SIZE, "mysql_native_password");
+	if (via == NULL)
+		return;
+	via += strlen(" IDENTIFIED VIA ");
+	len = strcspn(via, " ,;");
+	(void) snprintf(plugin, MYSQL_PLUGIN_SIZE, "%.*s",
+					len < MYSQL_PLUGIN_SIZE ? (int) len : MYSQL_PLUGIN_SIZE - 1, via);
+}
+
+/* Of a session as the account itself, which may look at nothing but itself. */
+Outcome
+mysql_find_myself(MySession *session)
+{
+	MyAnswer *answer = NULL;
+	MyError err;
+	const char *const *row;
+	unsigned columns;
+	char plugin[MYSQL_PLUGIN_SIZE] = "";
+
+	if (!my_is_mariadb(session->client))
+		return outcome_make(
+			OUTCOME_PERMANENT, "1227",
+			"MySQL lets an account change its own password in clear text only: give "
+			"the target an administrator with CREATE USER and SELECT on mysql.user");
+	if (my_exec(session->client,
+				"SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), @@GLOBAL.read_only",
+				session->deadline, &answer, &err) != MY_DONE)
+		return mysql_nothing_changed(&err);
+	if (my_next(answer, &row, &columns))
+	{
+		session->peer_now = strtoll(row[0], NULL, 10);
+		session->is_read_only = row[1] != NULL && strcmp(row[1], "0") != 0;
+	}
+	my_answer_free(answer);
+	if (my_exec(session->client, "SHOW CREATE USER CURRENT_USER()", session->deadline, &answer,
+				&err) != MY_DONE)
+		return mysql_nothing_changed(&err);
+	if (my_next(answer, &row, &columns) && row[0] != NULL)
+		read_plugin(row[0], plugin);
+	my_answer_free(answer);
+	if (plugin[0] == '\0' || !note_account(session, "CURRENT_USER()", plugin))
+		return outcome_make(OUTCOME_PERMANENT, NULL, "the server does not show the account");
+	return outcome_make(OUTCOME_OK, NULL, NULL);
+}
