@@ -46,12 +46,16 @@ CONF
 my @own    = map { "own_$_" } 1 .. 3;
 my @stored = map { "stored_$_" } 1 .. 4;
 my @here   = ('here_1');
+# Two accounts each, which are used in turn.
+my @turned = ('turned_1', 'turned_2');
 
-sql($target, "CREATE ROLE $_ LOGIN") for @own, @stored;
+sql($target, "CREATE ROLE $_ LOGIN") for @own, @stored, @turned;
 sql($target, 'CREATE ROLE boss LOGIN SUPERUSER');
 sql($node, "CREATE ROLE $_ LOGIN") for @here, 'boss';
 sql($node, 'SELECT rotor.setup_worker()');
 sql($node, q{INSERT INTO rotor.policy (name, scram_iterations, backoff, backoff_max, max_attempts) VALUES ('quick', 256, '20 ms', '200 ms', 50)});
+sql($node, q{INSERT INTO rotor.policy (name, strategy, grace_period, scram_iterations, backoff, backoff_max, max_attempts)
+	VALUES ('turns', 'blue_green', '300 ms', 256, '20 ms', '200 ms', 50)});
 sql($node, "INSERT INTO rotor.store (name, type, options) VALUES ('file', 'file', '{\"path\": \"$file\"}')");
 sql($node, "INSERT INTO rotor.target (name, type, host, port, dbname, sslmode, admin) VALUES ('second', 'postgresql', '127.0.0.1', "
 	  . $target->port . q{, 'postgres', 'disable', 'boss')});
@@ -64,6 +68,7 @@ sql($node, q{SELECT rotor.rotate('boss'), rotor.rotate('rotor_worker')});
 }
 sql($node, "SELECT rotor.manage('$_', policy => 'quick', target => 'second')") for @own;
 sql($node, "SELECT rotor.manage('$_', policy => 'quick', store => 'file', target => 'second')") for @stored;
+sql($node, "SELECT rotor.manage('$_', policy => 'turns', store => 'file', target => 'second')") for @turned;
 sql($node, "SELECT rotor.manage('$_', policy => 'quick', store => 'file')") for @here;
 
 write_password();
@@ -108,26 +113,30 @@ sub store_value
 {
 	my ($secret) = @_;
 	my $value = eval { JSON::PP::decode_json(slurp_file($file))->{$secret}{current} };
-	return $value ? $value->{password} : undef;
+	return $value ? @$value{qw(username password)} : ();
 }
 
 sub complaints
 {
 	my @complaints;
 
-	for my $secret (@own, @stored, @here)
+	for my $secret (@own, @stored, @here, @turned)
 	{
 		my $where = $secret eq 'here_1' ? $node : $target;
-		my $value = attempt($node, "SELECT rotor.get_secret('$secret') ->> 'password'");
+		my $value = attempt($node, "SELECT v ->> 'username', v ->> 'password' FROM rotor.get_secret('$secret') v");
 		# Before the first success there is none.
 		next unless $value->{ok};
-		$met{ $value->{out} } = 1;
-		push @complaints, "current of $secret does not log in" unless login($where, $secret, $value->{out})->{ok};
+		my ($role, $password) = split /\|/, $value->{out}, 2;
+		$met{$password} = 1;
+		push @complaints, "current of $secret does not log in" unless login($where, $role, $password)->{ok};
 		next if $secret =~ /^own/;
-		my $published = store_value($secret);
-		push @complaints, "the store has no current value of $secret" unless defined $published;
-		push @complaints, "what the store labels current of $secret does not log in"
-		  if defined $published && !login($where, $secret, $published)->{ok};
+		my @published = store_value($secret);
+		push @complaints, "the store has no current value of $secret" unless @published;
+		push @complaints, "what the store labels current of $secret does not log in" if @published && !login($where, @published)->{ok};
+	}
+	for my $role (split /\n/, sql($node, q{SELECT split_part(resting, '/', 2) FROM rotor.pairs WHERE retire_at IS NULL}))
+	{
+		push @complaints, "$role rests, and can still log in" if sql($target, "SELECT rolcanlogin FROM pg_roles WHERE rolname = '$role'") eq 't';
 	}
 	return @complaints;
 }
@@ -137,7 +146,8 @@ sub at_rest
 	# A dead letter that nobody knows the end of is taken up again by the next rotation.
 	attempt($node, q{SELECT rotor.requeue(id) FROM rotor.dead_letter});
 	return poll_until(sub {
-		my $left = attempt($node, q{SELECT count(*) FROM rotor.rotations WHERE finished_at IS NULL});
+		my $left = attempt($node, q{SELECT (SELECT count(*) FROM rotor.rotations WHERE finished_at IS NULL)
+			+ (SELECT count(*) FROM rotor.pairs WHERE retire_at IS NOT NULL)});
 		$left->{ok} && $left->{out} eq '0';
 	});
 }
@@ -193,7 +203,7 @@ for my $kill (1 .. $kills)
 {
 	my $event = (sort keys %events)[ $kill <= keys %events ? $kill - 1 : rand keys %events ];
 
-	for my $secret (@own, @stored, @here)
+	for my $secret (@own, @stored, @here, @turned)
 	{
 		attempt($node, "SELECT status FROM rotor.rotate('$secret', wait => false)") if rand() < 0.7;
 	}
@@ -218,6 +228,7 @@ for my $kill (1 .. $kills)
 is(scalar @problems, 0, 'after every kill, what is labelled current logs in, here and at the store') or diag("SEED=$seed", @problems);
 cmp_ok(scalar keys %met, '>', $kills / 3, 'while passwords changed');
 cmp_ok(sql($node, q{SELECT count(*) FROM rotor.rotations WHERE status = 'success' AND secret LIKE 'stored%'}), '>', 3, 'and the store followed');
+cmp_ok(sql($node, q{SELECT count(*) FROM rotor.rotations WHERE status = 'success' AND trigger = 'grace_period'}), '>', 1, 'and roles that rest were locked');
 ok($done{$_}, "$_: " . ($done{$_} // 0) . ' times') for sort keys %events;
 is(sql($node, <<'SQL'), '', 'of one secret there was one rotation at a time');
 SELECT string_agg(format('%s and %s', a.id, b.id), ' ') FROM rotor.rotation a JOIN rotor.rotation b
