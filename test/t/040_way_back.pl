@@ -237,7 +237,7 @@ rotate_ok($node, 'app_user', 'the first rotation of a role');
 	is(last_rotation($node, 'fresh', 'status'), 'rolled_back', 'immediate, not to be proved: it is rolled back');
 	is(role_state($node, 'fresh'), $state, 'immediate, not to be proved: the role has what it had');
 	assert_invariants($node, 'fresh', 'immediate, not to be proved');
-	fails($node, "SELECT rotor.rotate('fresh', strategy => '$_')", '0A000', qr/not available yet/, "strategy $_") for qw(dual_write blue_green);
+	fails($node, "SELECT rotor.rotate('fresh', strategy => '$_')", '0A000', qr/strategy "$_"/, "strategy $_") for qw(dual_write blue_green);
 }
 
 #---------------------------------------------------------------------------------------------------------------------
