@@ -257,29 +257,38 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 	return outcome;
 }
 
+/* Locks the accounts, or discards their former passwords. */
+static Outcome
+end_former(const MySession *session)
+{
+	MySql *sql = calloc(1, sizeof(*sql));
+	Outcome outcome;
+
+	if (sql == NULL)
+		return outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+	sql->ok = true;
+	append_guard(session, sql);
+	if (session->job->pair != NULL)
+		append_lock(session, sql, " ACCOUNT LOCK");
+	else
+		append_discard(session, sql);
+	if (sql->ok)
+		outcome = send_change(session, sql, session->job->pair != NULL ? 1 : session->count);
+	else
+		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
+	free(sql);
+	return outcome;
+}
+
 static Outcome
 retire(const Job *job, const JobValue *by, Deadline deadline)
 {
 	MySession session = {
 		.job = job, .user = job->username, .deadline = deadline_sooner(deadline, job->lease_end)};
 	Outcome outcome = open_change(&session, by);
-	MySql *sql = calloc(1, sizeof(*sql));
 
-	if (outcome.class == OUTCOME_OK && sql == NULL)
-		outcome = outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
 	if (outcome.class == OUTCOME_OK)
-	{
-		sql->ok = true;
-		append_guard(&session, sql);
-		if (job->pair != NULL)
-			append_lock(&session, sql, " ACCOUNT LOCK");
-		else
-			append_discard(&session, sql);
-		outcome = sql->ok
-					  ? send_change(&session, sql, job->pair != NULL ? 1 : session.count)
-					  : outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
-	}
-	free(sql);
+		outcome = end_former(&session);
 	close_change(&session);
 	return outcome;
 }
