@@ -385,13 +385,15 @@ demo: ## Install what is missing, build, and rotate a role on a throw-away serve
 	@$(SCRIPT_ENV) scripts/demo.sh
 
 bench: ## Install what is missing, build, and measure on a throw-away server, each figure beside its floor
-	@$(SCRIPT_ENV) scripts/deps.sh build
-	@$(MAKE) --no-print-directory -s all build/bench build/emergency
+	@$(SCRIPT_ENV) scripts/deps.sh build worker
+	@$(MAKE) --no-print-directory -s all worker build/bench build/emergency build/remote
+	@$(MAKE) --no-print-directory -s -C test/worker build/plain/proxy
 	+@$(SCRIPT_ENV) scripts/install.sh
 	@$(SCRIPT_ENV) scripts/bench.sh
 	@$(SCRIPT_ENV) scripts/bench-schedule.sh
 	@$(SCRIPT_ENV) scripts/bench-emergency.sh
 	@$(SCRIPT_ENV) scripts/bench-memory.sh
+	@$(SCRIPT_ENV) scripts/bench-worker.sh
 
 sizes: ## Measure what years of rotations leave on disk; ROLES=1000 DAYS=480
 	@$(SCRIPT_ENV) scripts/deps.sh build
@@ -403,7 +405,7 @@ deb: ## Install what is missing, and build Debian packages into build/deb, for e
 	@$(SCRIPT_ENV) scripts/deps.sh package
 	@env -u MAKEFLAGS -u MAKELEVEL scripts/deb.sh build/deb
 
-build/bench build/emergency: build/%: bench/%.c Makefile
+build/bench build/emergency build/remote: build/%: bench/%.c Makefile
 	@mkdir -p build
 	$(CC) $(filter-out -fvisibility=hidden -MMD -MP,$(CFLAGS)) -I$(libpq_srcdir) -o $@ $< $(PG_LDFLAGS) $(libpq) -lm
 
