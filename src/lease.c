@@ -7,6 +7,7 @@
 #include "catalog/pg_type.h"
 #include "catalog_read.h"
 #include "clock.h"
+#include "commands/async.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "functions.h"
@@ -270,16 +271,20 @@ lease_report(const pg_uuid_t *rotation, const pg_uuid_t *lease, const OutsideRep
 	require_lease(rotation, lease, &row, &worker);
 	load_secret(&row, &secret, &policy);
 	named.worker = worker;
+	named.goes_on = next != NULL;
 	rotation_report(&row, &secret, &policy, &named, answer);
 	if (next == NULL)
 		return;
 	*next = NULL;
-	/* If it cannot be handed out now, the report counts all the same: a claim will tell. */
-	if (answer->outside && answer->delay_ms == 0 && try_hand_out(&out, rotation, worker, &failure))
+	if (!answer->outside || answer->delay_ms > 0)
+		return;
+	if (try_hand_out(&out, rotation, worker, &failure))
 	{
 		*next = out.json;
 		*next_size = out.size;
 	}
+	else /* The report counts all the same: a claim will tell. */
+		Async_Notify(WORKER_CHANNEL, "");
 }
 
 void
