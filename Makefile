@@ -25,6 +25,7 @@ OBJS = \
 	src/catalog_due.o \
 	src/catalog_emergency.o \
 	src/catalog_keys.o \
+	src/catalog_lease.o \
 	src/catalog_read.o \
 	src/catalog_rotation.o \
 	src/catalog_run.o \

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "catalog_lease.h"
 #include "catalog_read.h"
 #include "compat.h"
 #include "executor/spi.h"
@@ -17,42 +18,6 @@
 
 /* A value escaped for JSON is at most six times as long; four values, and the rest. */
 #define ROOM (4 * 6 * SECRET_BUF_CAPACITY + 65536)
-
-/* What surrounds a secret, as JSON text. */
-typedef struct Surroundings
-{
-	char *account;
-	char *target;
-	char *store;
-	char *admin; /* name of the secret; NULL: none */
-} Surroundings;
-
-static bool
-read_surroundings(int64 secret_id, Surroundings *out)
-{
-	Oid types[] = {INT8OID};
-	Datum values[] = {Int64GetDatum(secret_id)};
-	HeapTuple tuple;
-	TupleDesc desc;
-
-	if (catalog_execute(
-			"SELECT jsonb_build_object('username', s.username, 'options', s.options), "
-			"jsonb_build_object('name', t.name, 'type', t.type, 'host', t.host, 'port', t.port, "
-			"'dbname', t.dbname, 'sslmode', t.sslmode, 'options', t.options), "
-			"jsonb_build_object('name', o.name, 'type', o.type, 'options', o.options, "
-			"'key', coalesce(s.options ->> 'key', s.name)), t.admin "
-			"FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "
-			"JOIN rotor.store o ON o.name = s.store WHERE s.id = $1",
-			1, types, values, NULL) != 1)
-		return false;
-	tuple = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	out->account = SPI_getvalue(tuple, desc, 1);
-	out->target = SPI_getvalue(tuple, desc, 2);
-	out->store = SPI_getvalue(tuple, desc, 3);
-	out->admin = SPI_getvalue(tuple, desc, 4);
-	return true;
-}
 
 static void
 append_value(StringInfo json, const char *key, int64 secret_id, const char *username,
@@ -208,7 +173,7 @@ work_order(const Secret *secret, const Policy *policy, const RotationRow *row,
 	StringInfoData json;
 	volatile bool complete = false;
 
-	if (!read_surroundings(secret->id, &around))
+	if (!catalog_load_surroundings(secret->id, &around))
 		elog(ERROR, "the secret's target or store is gone");
 	find_former(secret, row, &former);
 	initStringInfo(&json);
