@@ -224,7 +224,7 @@ cpu_with_aws() {
     scripts/moto.sh >"$workspace/moto.log" 2>&1 || true
     mkfifo "$workspace/moto.in" "$workspace/moto.out"
     bash test/worker/peers/moto.sh <"$workspace/moto.in" >"$workspace/moto.out" 2>>"$workspace/moto.log" &
-    exec {moto}>"$workspace/moto.in"
+    exec {end}>"$workspace/moto.in" # it ends when this is closed
     while IFS== read -r name value && [[ $name != ready ]]; do
         case $name in
             port | key_id | secret_key) printf -v "$name" %s "$value" ;;
