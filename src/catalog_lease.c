@@ -34,6 +34,16 @@ static Statement holder = {"SELECT leased_by FROM rotor.rotation WHERE id = $1 A
 						   2,
 						   {UUIDOID, UUIDOID},
 						   NULL};
+static Statement standing = {
+	"SELECT r.step, r.status, r.outside, r.attempt, p.max_attempts, "
+	"coalesce(extract(epoch FROM r.next_attempt_at - $2) * 1000, 0)::bigint, "
+	"r.strategy = 'immediate', r.lease IS NOT NULL OR r.attempt > 0, "
+	"r.error_code, r.error_message FROM rotor.rotation r "
+	"JOIN rotor.secret s ON s.id = r.secret_id "
+	"JOIN rotor.policy p ON p.name = s.policy WHERE r.id = $1",
+	2,
+	{UUIDOID, TIMESTAMPTZOID},
+	NULL};
 static Statement surroundings = {
 	"SELECT jsonb_build_object('username', s.username, 'options', s.options), "
 	"jsonb_build_object('name', t.name, 'type', t.type, 'host', t.host, 'port', t.port, "
@@ -87,6 +97,28 @@ catalog_lease_holder(const pg_uuid_t *rotation, const pg_uuid_t *lease)
 	arg_uuid(&args, rotation);
 	arg_uuid(&args, lease);
 	return run(&holder, &args) == 1 ? result_string(0, CurrentMemoryContext) : NULL;
+}
+
+bool
+catalog_load_standing(const pg_uuid_t *rotation, TimestampTz now, Standing *out)
+{
+	Args args = {0};
+
+	arg_uuid(&args, rotation);
+	arg(&args, TimestampTzGetDatum(now));
+	if (run(&standing, &args) != 1)
+		return false;
+	out->step = fsm_step_of(TextDatumGetCString(result(0, 0, NULL)));
+	out->status = fsm_status_of(TextDatumGetCString(result(0, 1, NULL)));
+	out->outside = DatumGetBool(result(0, 2, NULL));
+	out->attempt = DatumGetInt32(result(0, 3, NULL));
+	out->max_attempts = DatumGetInt32(result(0, 4, NULL));
+	out->delay_ms = Max(DatumGetInt64(result(0, 5, NULL)), 0);
+	out->immediate = DatumGetBool(result(0, 6, NULL));
+	out->claimed = DatumGetBool(result(0, 7, NULL));
+	out->error_code = result_string(8, CurrentMemoryContext);
+	out->error_message = result_string(9, CurrentMemoryContext);
+	return true;
 }
 
 bool

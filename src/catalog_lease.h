@@ -1,6 +1,7 @@
 /*
- * catalog_lease.h - the statements on what workers outside have, which they run for each step: prepared
- * once a process, like those of catalog.h. In SPI, as superuser.
+ * catalog_lease.h - the statements on what workers outside have, which they run for each step, and on how
+ * it stands, which who waits for them asks many times a second: prepared once a process, like those of
+ * catalog.h. In SPI, as superuser.
  */
 #ifndef ROTOR_CATALOG_LEASE_H
 #define ROTOR_CATALOG_LEASE_H
@@ -20,6 +21,24 @@ extern void catalog_give_lease(const pg_uuid_t *rotation, const pg_uuid_t *lease
 
 /* Who has the rotation under this lease, palloc'd; NULL: it is over, or another's. */
 extern char *catalog_lease_holder(const pg_uuid_t *rotation, const pg_uuid_t *lease);
+
+/* How a rotation stands. */
+typedef struct Standing
+{
+	FsmStep step;
+	FsmStatus status;
+	bool outside;
+	bool immediate;
+	bool claimed; /* by a worker, or was */
+	int attempt;
+	int max_attempts;
+	int64 delay_ms;		 /* until the next attempt */
+	char *error_code;	 /* palloc'd; NULL: none */
+	char *error_message; /* palloc'd; NULL: none */
+} Standing;
+
+/* False if the rotation is gone. */
+extern bool catalog_load_standing(const pg_uuid_t *rotation, TimestampTz now, Standing *out);
 
 /* What surrounds a secret, as JSON text. */
 typedef struct Surroundings

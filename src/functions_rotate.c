@@ -7,7 +7,7 @@
 #include "access/htup_details.h"
 #include "catalog.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_type.h"
+#include "catalog_lease.h"
 #include "catalog_read.h"
 #include "clock.h"
 #include "compat.h"
@@ -226,38 +226,24 @@ read_rotation(void *arg)
 {
 	Look *look = arg;
 	RotationAnswer *answer = look->answer;
-	Oid types[] = {UUIDOID, TIMESTAMPTZOID};
-	Datum values[] = {UUIDPGetDatum(&answer->rotation), TimestampTzGetDatum(clock_now())};
-	HeapTuple tuple;
-	TupleDesc desc;
-	char *code;
-	char *message;
-	bool null;
+	Standing now;
 
-	if (catalog_execute("SELECT r.step, r.status, r.outside, r.attempt, p.max_attempts, "
-						"coalesce(extract(epoch FROM r.next_attempt_at - $2) * 1000, 0)::bigint, "
-						"r.strategy = 'immediate', r.lease IS NOT NULL OR r.attempt > 0, "
-						"r.error_code, r.error_message FROM rotor.rotation r "
-						"JOIN rotor.secret s ON s.id = r.secret_id "
-						"JOIN rotor.policy p ON p.name = s.policy WHERE r.id = $1",
-						2, types, values, NULL) != 1)
+	if (!catalog_load_standing(&answer->rotation, clock_now(), &now))
 		elog(ERROR, "the rotation is gone");
-	tuple = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	answer->step = fsm_step_of(SPI_getvalue(tuple, desc, 1));
-	answer->status = fsm_status_of(SPI_getvalue(tuple, desc, 2));
-	answer->outside = DatumGetBool(SPI_getbinval(tuple, desc, 3, &null));
-	answer->attempt = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &null));
-	answer->max_attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 5, &null));
-	answer->delay_ms = Max(DatumGetInt64(SPI_getbinval(tuple, desc, 6, &null)), 0);
-	look->immediate = DatumGetBool(SPI_getbinval(tuple, desc, 7, &null));
-	look->claimed |= DatumGetBool(SPI_getbinval(tuple, desc, 8, &null));
-	code = SPI_getvalue(tuple, desc, 9);
-	message = SPI_getvalue(tuple, desc, 10);
+	answer->step = now.step;
+	answer->status = now.status;
+	answer->outside = now.outside;
+	answer->attempt = now.attempt;
+	answer->max_attempts = now.max_attempts;
+	answer->delay_ms = now.delay_ms;
+	look->immediate = now.immediate;
+	look->claimed |= now.claimed;
 	memset(&answer->failure, 0, sizeof(answer->failure));
-	if (code != NULL && message != NULL && answer->status != FSM_STATUS_SUCCESS)
-		failure_set(&answer->failure, MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]),
-					message, NULL, NULL);
+	if (now.error_code != NULL && now.error_message != NULL && answer->status != FSM_STATUS_SUCCESS)
+		failure_set(&answer->failure,
+					MAKE_SQLSTATE(now.error_code[0], now.error_code[1], now.error_code[2],
+								  now.error_code[3], now.error_code[4]),
+					now.error_message, NULL, NULL);
 }
 
 /* Reads how the rotation stands; false as long as its caller is to wait. */

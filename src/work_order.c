@@ -3,7 +3,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "catalog_lease.h"
 #include "catalog_read.h"
 #include "compat.h"
