@@ -208,11 +208,11 @@ raise_unless_good(const RotationAnswer *answer)
 
 /* --- what a worker outside does --- */
 
-/* Pauses between looks: short at first, for most rotations are. */
-#define FIRST_LOOKS		50
-#define FIRST_LOOK_MS	2
-#define LATER_LOOK_MS	50
-#define UNCLAIMED_LOOKS 100 /* after which the caller is told that nobody takes it */
+/* Pauses between looks grow with the time waited, so that neither looks nor the last pause are many of it. */
+#define FIRST_PAUSE_MS	  2
+#define LONGEST_PAUSE_MS  50
+#define PAUSES_IN_TIME	  8	   /* a pause is that part of the time waited so far */
+#define UNCLAIMED_WAIT_MS 2500 /* after which the caller is told that nobody takes it */
 
 typedef struct Look
 {
@@ -266,18 +266,26 @@ wait_for_worker(const RotationOrder *order, RotationAnswer *answer)
 	MemoryContext caller = MemoryContextSwitchTo(looks);
 	RotationOrder due = {.actor = order->actor};
 	Look look = {.answer = answer};
+	long waited = 0;
+	bool told = false;
 
-	for (int i = 0; !is_answered(&look); i++)
+	while (!is_answered(&look))
 	{
-		if (i == UNCLAIMED_LOOKS && !look.claimed)
+		long pause = Min(Max(waited / PAUSES_IN_TIME, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
+
+		if (!told && waited >= UNCLAIMED_WAIT_MS && !look.claimed)
+		{
+			told = true;
 			ereport(NOTICE,
 					(errmsg("no worker has taken the rotation yet"),
 					 errdetail("Step %s is for rotor worker, outside the server.",
 							   fsm_step_name(answer->step)),
 					 errhint("Start one, or pass wait => false: it begins when there is one.")));
+		}
 		if (!answer->outside && !request_is_preloaded())
 			request_submit(REQUEST_RUN_DUE, &due, NULL, palloc(sizeof(Request)));
-		glance_pause(i < FIRST_LOOKS ? FIRST_LOOK_MS : LATER_LOOK_MS);
+		glance_pause(pause);
+		waited += pause;
 		MemoryContextReset(looks);
 	}
 	MemoryContextSwitchTo(caller);
