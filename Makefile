@@ -408,7 +408,7 @@ deb: ## Install what is missing, and build Debian packages into build/deb, for e
 
 build/bench build/emergency build/remote: build/%: bench/%.c Makefile
 	@mkdir -p build
-	$(CC) $(filter-out -fvisibility=hidden -MMD -MP,$(CFLAGS)) -I$(libpq_srcdir) -o $@ $< $(PG_LDFLAGS) $(libpq) -lm
+	$(CC) $(filter-out -fvisibility=hidden -MMD -MP,$(CFLAGS)) -D_GNU_SOURCE -I$(libpq_srcdir) -o $@ $< $(PG_LDFLAGS) $(libpq) -lm
 
 CLANG_FORMAT ?= clang-format-14
 C_FILES = $(shell find src common worker test bench -name '*.[ch]' 2>/dev/null)

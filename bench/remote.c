@@ -10,15 +10,21 @@
  * must not: it has that credential for one step.
  *
  * What always holds: both floors and rotor take turns; every answer is checked; no password is printed.
- * Prints the three durations of each turn, in milliseconds, a line each.
+ * Prints the three durations of each turn, in milliseconds, a line each. With a number of clients it is the
+ * floor alone, by so many of them side by side, each with its share of the accounts many_1, many_2, ...;
+ * prints the seconds that all of them took.
  *
  * scripts/bench-worker.sh (`make bench`) starts servers and program, and runs this.
  */
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <libpq-fe.h>
 
@@ -30,9 +36,18 @@
 #define SECRET "bench_rotor"
 
 #define MAX_SAMPLES	   100000
+#define MAX_CLIENTS	   64
 #define WARM_UP_TURNS  10
 #define PASSWORD_BYTES 16
 #define PASSWORD_SIZE  (2 * PASSWORD_BYTES + 1)
+
+/* What is made before the clock starts. */
+typedef struct Change
+{
+	char role[32];
+	char password[PASSWORD_SIZE];
+	char sql[512];
+} Change;
 
 typedef struct Bench
 {
@@ -147,33 +162,46 @@ make_password(char out[PASSWORD_SIZE])
 		(void) snprintf(out + 2 * i, 3, "%02x", bytes[i]);
 }
 
-/* The floor, by the administrator's connection that is given, or by one of its own. */
-static double
-rotate_by_hand(const Bench *bench, PGconn *kept)
+static void
+prepare(const Bench *bench, Change *change)
 {
-	char password[PASSWORD_SIZE];
-	char sql[512];
 	char *verifier;
-	PGconn *admin;
-	double start;
 
-	make_password(password);
-	verifier = PQencryptPasswordConn(bench->admin, password, FLOOR, "scram-sha-256");
+	make_password(change->password);
+	verifier = PQencryptPasswordConn(bench->admin, change->password, change->role, "scram-sha-256");
 	if (verifier == NULL)
 		die("no verifier", PQerrorMessage(bench->admin));
-	(void) snprintf(sql, sizeof(sql), "ALTER ROLE " FLOOR " PASSWORD '%s'", verifier);
+	(void) snprintf(change->sql, sizeof(change->sql), "ALTER ROLE %s PASSWORD '%s'", change->role,
+					verifier);
 	PQfreemem(verifier);
+}
 
-	start = now_ms();
+/* One rotation of the floor, by the administrator's connection that is given, or by one of its own. */
+static void
+make_change(const Bench *bench, const Change *change, PGconn *kept)
+{
+	PGconn *admin;
+
 	command(bench->control, "INSERT INTO bench.step (step) VALUES ('create')");
 	admin = kept != NULL ? kept : log_in(bench, ADMIN, bench->admin_password);
-	command(admin, sql);
+	command(admin, change->sql);
 	if (kept == NULL)
 		PQfinish(admin);
 	command(bench->control, "UPDATE bench.step SET step = 'set' WHERE id = lastval()");
-	PQfinish(log_in(bench, FLOOR, password));
+	PQfinish(log_in(bench, change->role, change->password));
 	command(bench->control, "UPDATE bench.step SET step = 'test' WHERE id = lastval()");
 	command(bench->control, "UPDATE bench.step SET step = 'finish' WHERE id = lastval()");
+}
+
+static double
+rotate_by_hand(const Bench *bench, PGconn *kept)
+{
+	Change change = {.role = FLOOR};
+	double start;
+
+	prepare(bench, &change);
+	start = now_ms();
+	make_change(bench, &change, kept);
 	return now_ms() - start;
 }
 
@@ -216,33 +244,136 @@ prove(const Bench *bench)
 	free(password);
 }
 
+static void
+bench_open(Bench *bench)
+{
+	bench->control = connect_control();
+	bench->port = variable(ENV_REMOTE);
+	bench->admin_password =
+		value_of(bench->control, "SELECT rotor.get_secret('" ADMIN "') ->> 'password'");
+	bench->admin = log_in(bench, ADMIN, bench->admin_password);
+}
+
+static void
+bench_close(Bench *bench)
+{
+	explicit_bzero(bench->admin_password, strlen(bench->admin_password));
+	free(bench->admin_password);
+	PQfinish(bench->admin);
+	PQfinish(bench->control);
+}
+
+/* --- side by side --- */
+
+/*
+ * What client number does, of so many: the accounts number, number + clients, ... It says that it is ready
+ * by a byte, and begins when the other pipe ends.
+ */
+static void
+run_client(int number, int clients, int count, int ready, int go)
+{
+	Bench bench = {0};
+	Change *changes = calloc((size_t) count, sizeof(*changes));
+	int own = 0;
+	char byte = 0;
+
+	if (changes == NULL)
+		die("no memory", "calloc()");
+	bench_open(&bench);
+	for (int i = number; i <= count; i += clients)
+	{
+		(void) snprintf(changes[own].role, sizeof(changes[own].role), "many_%d", i);
+		prepare(&bench, &changes[own++]);
+	}
+	if (write(ready, &byte, 1) != 1 || close(ready) != 0 || read(go, &byte, 1) != 0)
+		die("the clients", "they did not begin");
+	for (int i = 0; i < own; i++)
+		make_change(&bench, &changes[i], NULL);
+	free(changes);
+	bench_close(&bench);
+}
+
+/* Starts them all, and waits until each is ready; returns the pipe that lets them begin when it is closed. */
+static int
+start_clients(int clients, int count)
+{
+	int ready[2];
+	int go[2];
+	char byte;
+
+	if (pipe2(ready, O_CLOEXEC) != 0 || pipe2(go, O_CLOEXEC) != 0)
+		die("no pipe", "pipe2()");
+	for (int i = 1; i <= clients; i++)
+	{
+		pid_t pid = fork();
+
+		if (pid < 0)
+			die("no process", "fork()");
+		if (pid > 0)
+			continue;
+		(void) close(go[1]);
+		run_client(i, clients, count, ready[1], go[0]);
+		_exit(EXIT_SUCCESS);
+	}
+	(void) close(ready[1]);
+	(void) close(go[0]);
+	for (int i = 0; i < clients; i++)
+	{
+		if (read(ready[0], &byte, 1) != 1)
+			die("the clients", "not all of them are ready");
+	}
+	(void) close(ready[0]);
+	return go[1];
+}
+
+static void
+measure_clients(int clients, int count)
+{
+	int go = start_clients(clients, count);
+	double start = now_ms();
+	bool failed = close(go) != 0;
+
+	for (int i = 0; i < clients; i++)
+	{
+		int status = 0;
+
+		failed |= wait(&status) < 0 || status != 0;
+	}
+	if (failed)
+		die("the clients", "one failed");
+	(void) printf("%.3f\n", (now_ms() - start) / 1e3);
+}
+
+static void
+measure_turns(int samples)
+{
+	Bench bench = {0};
+
+	bench_open(&bench);
+	take_turns(&bench, samples);
+	prove(&bench);
+	bench_close(&bench);
+}
+
 int
 main(int argc, char **argv)
 {
-	long samples = argc == 2 ? strtol(argv[1], NULL, 10) : 0;
-	Bench bench = {0};
+	long count = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
+	long clients = argc > 2 ? strtol(argv[2], NULL, 10) : 1;
 
-	if (samples < 1 || samples > MAX_SAMPLES)
+	if (argc > 3 || count < 1 || count > MAX_SAMPLES || clients < 1 || clients > MAX_CLIENTS)
 	{
 		(void) fputs(
-			"usage: remote SAMPLES\n"
+			"usage: remote SAMPLES, or remote ACCOUNTS CLIENTS\n"
 			"The server of " ENV_CONTROL " has rotor and the secret " SECRET ", of an account\n"
-			"at the one of " ENV_REMOTE ", and a secret " ADMIN ", of its administrator.\n",
+			"at the one of " ENV_REMOTE ", a secret " ADMIN ", of its administrator, and a\n"
+			"table bench.step (id serial, step text).\n",
 			stderr);
 		return 2;
 	}
-	bench.control = connect_control();
-	bench.port = variable(ENV_REMOTE);
-	bench.admin_password =
-		value_of(bench.control, "SELECT rotor.get_secret('" ADMIN "') ->> 'password'");
-	bench.admin = log_in(&bench, ADMIN, bench.admin_password);
-	command(bench.control, "CREATE SCHEMA bench");
-	command(bench.control, "CREATE TABLE bench.step (id serial PRIMARY KEY, step text)");
-	take_turns(&bench, (int) samples);
-	prove(&bench);
-	explicit_bzero(bench.admin_password, strlen(bench.admin_password));
-	free(bench.admin_password);
-	PQfinish(bench.admin);
-	PQfinish(bench.control);
+	if (argc == 3)
+		measure_clients((int) clients, (int) count);
+	else
+		measure_turns((int) count);
 	return EXIT_SUCCESS;
 }

@@ -2,14 +2,15 @@
 # Measures the program rotor with two throw-away servers, both durable: the control database and the one whose accounts
 # are rotated. Prints a table:
 #
-#   one       rotate() of an account there, beside a plain libpq client that does the same steps (bench/remote.c)
+#   one       rotate() of an account there, beside a plain libpq client that does the same steps (bench/remote.c); SAMPLES (200)
 #   many      ROTATIONS (1000) at TARGETS (50) targets, DELAY (20) ms away in each direction, 32 at a time, beside SERIAL (40)
-#             one at a time, of which half are measured before and half after
-#   others    the same, but of the last target, black-holed beside not; ROUNDS (3) of each, in turns
+#             one at a time, of which half are measured before and half after; and beside 32 plain clients side by side
+#   others    OTHERS (250) rotations at the same, one of the targets being black-holed or not: the time of all but its own;
+#             ROUNDS (5) of each, in turns
 #   memory    the most that the program had in all that
 #   CPU       the program's own, of AWS_ROTATIONS (200) whose secrets are published to an imitation of AWS
 #
-# SAMPLES (200) is for the first one. ONLY="one many others cpu" chooses.
+# ONLY="one many others cpu" chooses.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=cluster.sh
@@ -18,7 +19,7 @@ export PGOPTIONS="-c client_min_messages=warning"
 
 readonly samples=${SAMPLES:-200}
 readonly rotations=${ROTATIONS:-1000} serial=${SERIAL:-40} targets=${TARGETS:-50} delay=${DELAY:-20}
-readonly rounds=${ROUNDS:-3}
+readonly others=${OTHERS:-250} rounds=${ROUNDS:-5}
 readonly aws_rotations=${AWS_ROTATIONS:-200}
 readonly only=" ${ONLY:-one many others cpu} "
 readonly concurrency=32
@@ -88,14 +89,14 @@ proxy_tell() {
 
 # --- rotations
 
-# rotate_many LIKE [COUNT]: rotates the secrets of such names, or so many of them, and waits until all have ended, and well;
+# rotate_many LIKE [COUNT]: rotates the secrets of such names, or the first so many of them, and waits until all have ended, and well;
 # those of the target silent are left to themselves. Prints the seconds from when they were asked for.
 rotate_many() {
     run_psql <<SQL
 BEGIN;
 CREATE TEMP TABLE asked AS
     SELECT (rotor.rotate(name, wait => false)).id, target FROM (
-        SELECT name, target FROM rotor.secret WHERE name LIKE '$1' ORDER BY md5(name) LIMIT ${2:-NULL}) s;
+        SELECT name, target FROM rotor.secret WHERE name LIKE '$1' ORDER BY id LIMIT ${2:-NULL}) s;
 CREATE TEMP TABLE beginning AS SELECT clock_timestamp() AS at;
 COMMIT;
 DO \$\$BEGIN
@@ -141,12 +142,16 @@ ratio() {
 
 # --- figures
 
+# by_hand PORT ARGUMENT...: plain libpq clients, of the server at that port
+by_hand() {
+    ROTOR_BENCH_CONTROL="host=$PGHOST port=$PGPORT user=$PGUSER dbname=$PGDATABASE" ROTOR_BENCH_REMOTE_PORT=$1 build/remote "${@:2}"
+}
+
 one() {
     local floor kept rotor
 
     program_start "$concurrency"
-    ROTOR_BENCH_CONTROL="host=$PGHOST port=$PGPORT user=$PGUSER dbname=$PGDATABASE" ROTOR_BENCH_REMOTE_PORT=$remote_port \
-        build/remote "$samples" >"$workspace/one"
+    by_hand "$remote_port" "$samples" >"$workspace/one"
     program_stop "$concurrency"
     for column in 1 2 3; do
         cut -d' ' -f$column "$workspace/one" >"$workspace/one_$column"
@@ -158,7 +163,7 @@ one() {
 }
 
 many() {
-    local before after together slow fast half=$((serial / 2))
+    local before after together clients slow fast half=$((serial / 2))
 
     proxy_tell near "delay $delay"
     program_start 1
@@ -167,6 +172,7 @@ many() {
     program_start "$concurrency"
     together=$(rotate_many many%)
     program_stop "$concurrency"
+    clients=$(by_hand "${proxy_port[near]}" "$rotations" "$concurrency")
     program_start 1
     after=$(rotate_many many% "$half")
     program_stop
@@ -174,6 +180,8 @@ many() {
     fast=$(awk -v n="$rotations" -v s="$together" 'BEGIN { printf "%.1f", n / s }')
     row "rotations at $delay ms each way, $concurrency at a time, beside one at a time" "$rotations, $((2 * half))" "$slow/s" "$fast/s" \
         "$(ratio "$fast" "$slow")" ≥ 25
+    clients=$(awk -v n="$rotations" -v s="$clients" 'BEGIN { printf "%.1f", n / s }')
+    row "the same beside $concurrency plain clients side by side" "$rotations" "$clients/s" "$fast/s" "$(ratio "$fast" "$clients")" ≥ ""
 }
 
 others() {
@@ -186,13 +194,13 @@ others() {
         for mode in pass blackhole; do
             proxy_tell silent $mode
             proxy_tell silent "delay $delay"
-            rotate_many many% >>"$workspace/others_$mode"
+            rotate_many many% "$others" >>"$workspace/others_$mode"
             proxy_tell silent pass
             rest
         done
     done
     program_stop "$concurrency"
-    row "all rotations of $((targets - 1)) targets, another one black-holed, beside none" "$rounds" \
+    row "$others rotations at $targets targets but for one, which is black-holed, beside when it is not" "$rounds" \
         "$(percentile 50 "$workspace/others_pass") s" "$(percentile 50 "$workspace/others_blackhole") s" \
         "$(ratio "$(percentile 50 "$workspace/others_blackhole")" "$(percentile 50 "$workspace/others_pass")")" ≤ 1.1
 }
@@ -224,8 +232,8 @@ cpu_with_aws() {
     scripts/moto.sh >"$workspace/moto.log" 2>&1 || true
     mkfifo "$workspace/moto.in" "$workspace/moto.out"
     bash test/worker/peers/moto.sh <"$workspace/moto.in" >"$workspace/moto.out" 2>>"$workspace/moto.log" &
-    exec {end}>"$workspace/moto.in" # it ends when this is closed
-    while IFS== read -r name value && [[ $name != ready ]]; do
+    exec 9>"$workspace/moto.in" # it ends when this is closed
+    while IFS='=' read -r name value && [[ $name != ready ]]; do
         case $name in
             port | key_id | secret_key) printf -v "$name" %s "$value" ;;
         esac
@@ -262,10 +270,11 @@ SQL
 
 cluster_make "$workspace/control" durable
 cluster_start "$workspace/control" "shared_preload_libraries = 'rotor'"
-control_port=$PGPORT
 run_psql -o /dev/null <<SQL
 CREATE EXTENSION rotor;
 SELECT rotor.setup_worker();
+CREATE SCHEMA bench;
+CREATE TABLE bench.step (id serial PRIMARY KEY, step text);
 -- The administrator there has the password of the role of that name here.
 CREATE ROLE bench_admin LOGIN;
 SELECT format('CREATE ROLE aws_here_%s LOGIN', i) FROM generate_series(1, $aws_rotations) i \gexec
@@ -293,3 +302,5 @@ echo "|---|--:|--:|--:|--:|--:|---|"
 ! is_wanted others || others
 ! is_wanted cpu || cpu_with_aws
 memory
+echo
+echo "Machine: $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg) at the end; PostgreSQL $(run_psql -c 'SHOW server_version'), fsync $(run_psql -c 'SHOW fsync')."
