@@ -25,6 +25,7 @@ OBJS = \
 	src/catalog_due.o \
 	src/catalog_emergency.o \
 	src/catalog_keys.o \
+	src/catalog_lease.o \
 	src/catalog_read.o \
 	src/catalog_rotation.o \
 	src/catalog_run.o \
@@ -388,13 +389,15 @@ demo: ## Install what is missing, build, and rotate a role on a throw-away serve
 	@$(SCRIPT_ENV) scripts/demo.sh
 
 bench: ## Install what is missing, build, and measure on a throw-away server, each figure beside its floor
-	@$(SCRIPT_ENV) scripts/deps.sh build
-	@$(MAKE) --no-print-directory -s all build/bench build/emergency
+	@$(SCRIPT_ENV) scripts/deps.sh build worker
+	@$(MAKE) --no-print-directory -s all worker build/bench build/emergency build/remote
+	@$(MAKE) --no-print-directory -s -C test/worker build/plain/proxy
 	+@$(SCRIPT_ENV) scripts/install.sh
 	@$(SCRIPT_ENV) scripts/bench.sh
 	@$(SCRIPT_ENV) scripts/bench-schedule.sh
 	@$(SCRIPT_ENV) scripts/bench-emergency.sh
 	@$(SCRIPT_ENV) scripts/bench-memory.sh
+	@$(SCRIPT_ENV) scripts/bench-worker.sh
 
 sizes: ## Measure what years of rotations leave on disk; ROLES=1000 DAYS=480
 	@$(SCRIPT_ENV) scripts/deps.sh build
@@ -406,9 +409,9 @@ deb: ## Install what is missing, and build Debian packages into build/deb, for e
 	@$(SCRIPT_ENV) scripts/deps.sh package
 	@env -u MAKEFLAGS -u MAKELEVEL scripts/deb.sh build/deb
 
-build/bench build/emergency: build/%: bench/%.c Makefile
+build/bench build/emergency build/remote: build/%: bench/%.c Makefile
 	@mkdir -p build
-	$(CC) $(filter-out -fvisibility=hidden -MMD -MP,$(CFLAGS)) -I$(libpq_srcdir) -o $@ $< $(PG_LDFLAGS) $(libpq) -lm
+	$(CC) $(filter-out -fvisibility=hidden -MMD -MP,$(CFLAGS)) -D_GNU_SOURCE -I$(libpq_srcdir) -o $@ $< $(PG_LDFLAGS) $(libpq) -lm
 
 CLANG_FORMAT ?= clang-format-14
 C_FILES = $(shell find src common worker test bench -name '*.[ch]' 2>/dev/null)

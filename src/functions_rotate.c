@@ -7,7 +7,7 @@
 #include "access/htup_details.h"
 #include "catalog.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_type.h"
+#include "catalog_lease.h"
 #include "catalog_read.h"
 #include "clock.h"
 #include "compat.h"
@@ -245,11 +245,11 @@ raise_unless_good(const RotationAnswer *answer)
 
 /* --- what a worker outside does --- */
 
-/* Pauses between looks: short at first, for most rotations are. */
-#define FIRST_LOOKS		50
-#define FIRST_LOOK_MS	2
-#define LATER_LOOK_MS	50
-#define UNCLAIMED_LOOKS 100 /* after which the caller is told that nobody takes it */
+/* Pauses between looks grow with the time waited, so that neither looks nor the last pause are many of it. */
+#define FIRST_PAUSE_MS	  2
+#define LONGEST_PAUSE_MS  50
+#define PAUSES_IN_TIME	  8	   /* a pause is that part of the time waited so far */
+#define UNCLAIMED_WAIT_MS 2500 /* after which the caller is told that nobody takes it */
 
 typedef struct Look
 {
@@ -263,38 +263,24 @@ read_rotation(void *arg)
 {
 	Look *look = arg;
 	RotationAnswer *answer = look->answer;
-	Oid types[] = {UUIDOID, TIMESTAMPTZOID};
-	Datum values[] = {UUIDPGetDatum(&answer->rotation), TimestampTzGetDatum(clock_now())};
-	HeapTuple tuple;
-	TupleDesc desc;
-	char *code;
-	char *message;
-	bool null;
+	Standing now;
 
-	if (catalog_execute("SELECT r.step, r.status, r.outside, r.attempt, p.max_attempts, "
-						"coalesce(extract(epoch FROM r.next_attempt_at - $2) * 1000, 0)::bigint, "
-						"r.strategy = 'immediate', r.lease IS NOT NULL OR r.attempt > 0, "
-						"r.error_code, r.error_message FROM rotor.rotation r "
-						"JOIN rotor.secret s ON s.id = r.secret_id "
-						"JOIN rotor.policy p ON p.name = s.policy WHERE r.id = $1",
-						2, types, values, NULL) != 1)
+	if (!catalog_load_standing(&answer->rotation, clock_now(), &now))
 		elog(ERROR, "the rotation is gone");
-	tuple = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	answer->step = fsm_step_of(SPI_getvalue(tuple, desc, 1));
-	answer->status = fsm_status_of(SPI_getvalue(tuple, desc, 2));
-	answer->outside = DatumGetBool(SPI_getbinval(tuple, desc, 3, &null));
-	answer->attempt = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &null));
-	answer->max_attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 5, &null));
-	answer->delay_ms = Max(DatumGetInt64(SPI_getbinval(tuple, desc, 6, &null)), 0);
-	look->immediate = DatumGetBool(SPI_getbinval(tuple, desc, 7, &null));
-	look->claimed |= DatumGetBool(SPI_getbinval(tuple, desc, 8, &null));
-	code = SPI_getvalue(tuple, desc, 9);
-	message = SPI_getvalue(tuple, desc, 10);
+	answer->step = now.step;
+	answer->status = now.status;
+	answer->outside = now.outside;
+	answer->attempt = now.attempt;
+	answer->max_attempts = now.max_attempts;
+	answer->delay_ms = now.delay_ms;
+	look->immediate = now.immediate;
+	look->claimed |= now.claimed;
 	memset(&answer->failure, 0, sizeof(answer->failure));
-	if (code != NULL && message != NULL && answer->status != FSM_STATUS_SUCCESS)
-		failure_set(&answer->failure, MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]),
-					message, NULL, NULL);
+	if (now.error_code != NULL && now.error_message != NULL && answer->status != FSM_STATUS_SUCCESS)
+		failure_set(&answer->failure,
+					MAKE_SQLSTATE(now.error_code[0], now.error_code[1], now.error_code[2],
+								  now.error_code[3], now.error_code[4]),
+					now.error_message, NULL, NULL);
 }
 
 /* Reads how the rotation stands; false as long as its caller is to wait. */
@@ -317,18 +303,26 @@ wait_for_worker(const RotationOrder *order, RotationAnswer *answer)
 	MemoryContext caller = MemoryContextSwitchTo(looks);
 	RotationOrder due = {.actor = order->actor};
 	Look look = {.answer = answer};
+	long waited = 0;
+	bool told = false;
 
-	for (int i = 0; !is_answered(&look); i++)
+	while (!is_answered(&look))
 	{
-		if (i == UNCLAIMED_LOOKS && !look.claimed)
+		long pause = Min(Max(waited / PAUSES_IN_TIME, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
+
+		if (!told && waited >= UNCLAIMED_WAIT_MS && !look.claimed)
+		{
+			told = true;
 			ereport(NOTICE,
 					(errmsg("no worker has taken the rotation yet"),
 					 errdetail("Step %s is for rotor worker, outside the server.",
 							   fsm_step_name(answer->step)),
 					 errhint("Start one, or pass wait => false: it begins when there is one.")));
+		}
 		if (!answer->outside && !request_is_preloaded())
 			request_submit(REQUEST_RUN_DUE, &due, NULL, palloc(sizeof(Request)));
-		glance_pause(i < FIRST_LOOKS ? FIRST_LOOK_MS : LATER_LOOK_MS);
+		glance_pause(pause);
+		waited += pause;
 		MemoryContextReset(looks);
 	}
 	MemoryContextSwitchTo(caller);

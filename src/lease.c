@@ -5,8 +5,10 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "catalog_lease.h"
 #include "catalog_read.h"
 #include "clock.h"
+#include "commands/async.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "functions.h"
@@ -25,55 +27,12 @@
 
 /* --- giving --- */
 
-/* Which rotations wait for a worker like this one, oldest first; locked. Others' locks are passed by. */
-static int
-find_waiting(const LeaseClaim *claim, pg_uuid_t *ids)
-{
-	Oid types[] = {INT8OID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID};
-	Datum values[] = {Int64GetDatum((int64) GetSystemIdentifier()),
-					  TimestampTzGetDatum(clock_now()), claim->target_types, claim->store_types,
-					  Int32GetDatum(claim->max_jobs)};
-	int count = (int) catalog_execute(
-		"SELECT r.id FROM rotor.rotation r JOIN rotor.secret s ON s.id = r.secret_id "
-		"JOIN rotor.target t ON t.name = s.target JOIN rotor.store o ON o.name = s.store "
-		"WHERE r.outside AND r.status IN ('pending', 'in_progress', 'verifying') "
-		"AND r.next_attempt_at <= $2 "
-		"AND (r.leased_until IS NULL OR r.leased_until < clock_timestamp()) "
-		"AND s.system_identifier = $1 AND s.deleted_at IS NULL "
-		"AND CASE WHEN r.step IN ('publish', 'finish') THEN o.type = ANY ($4) "
-		"ELSE t.type = ANY ($3) END "
-		"ORDER BY r.next_attempt_at LIMIT $5 FOR UPDATE OF r SKIP LOCKED",
-		5, types, values, NULL);
-	bool null;
-
-	for (int i = 0; i < count; i++)
-		ids[i] =
-			*DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
-	SPI_freetuptable(SPI_tuptable);
-	return count;
-}
-
 static void
 load_job(const pg_uuid_t *id, RotationRow *row, Secret *secret, Policy *policy)
 {
 	if (!catalog_load_rotation(id, row, CurrentMemoryContext) ||
 		!catalog_load_secret(row->secret_id, secret, policy, CurrentMemoryContext))
 		elog(ERROR, "the rotation is gone");
-}
-
-/* The lease is on record before anything is sent under it. */
-static void
-write_lease(const pg_uuid_t *rotation, const WorkLease *lease, const char *worker)
-{
-	Oid types[] = {UUIDOID, UUIDOID, TEXTOID, INT4OID, BOOLOID};
-	Datum values[] = {UUIDPGetDatum(rotation), UUIDPGetDatum(&lease->id),
-					  CStringGetTextDatum(worker), Int32GetDatum(lease->seconds),
-					  BoolGetDatum(lease->look)};
-
-	(void) catalog_execute("UPDATE rotor.rotation SET lease = $2, leased_by = $3, leased_until = "
-						   "clock_timestamp() + $4 * interval '1 second', unsettled = $5 "
-						   "WHERE id = $1",
-						   5, types, values, NULL);
 }
 
 /* A step that cannot even be asked of a worker fails as if one had said so. */
@@ -111,7 +70,8 @@ hand_out(const pg_uuid_t *id, const char *worker, size_t *size)
 	{
 		PG_TRY();
 		{
-			write_lease(id, &lease, worker);
+			/* It is on record before anything is sent under it. */
+			catalog_give_lease(id, &lease.id, worker, lease.seconds, lease.look);
 		}
 		PG_CATCH();
 		{
@@ -179,7 +139,8 @@ void
 lease_claim(const LeaseClaim *claim, void (*give)(const char *json, void *arg), void *arg)
 {
 	pg_uuid_t *ids = palloc(claim->max_jobs * sizeof(pg_uuid_t));
-	int count = find_waiting(claim, ids);
+	int count = catalog_find_waiting(clock_now(), claim->target_types, claim->store_types,
+									 claim->max_jobs, ids);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -227,25 +188,17 @@ lease_renew(Datum leases, void (*give)(const pg_uuid_t *lease, void *arg), void 
 static void
 require_lease(const pg_uuid_t *rotation, const pg_uuid_t *lease, RotationRow *row, char **worker)
 {
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(rotation), UUIDPGetDatum(lease)};
-	Datum holder;
-	bool null;
-
 	catalog_lock_rotation(rotation);
 	if (!catalog_load_rotation(rotation, row, CurrentMemoryContext))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("rotation %s does not exist", uuid_text(rotation))));
-	holder = catalog_datum("SELECT leased_by FROM rotor.rotation WHERE id = $1 AND lease = $2 "
-						   "AND leased_until > clock_timestamp()",
-						   2, types, values, &null);
-	if (null)
+	*worker = catalog_lease_holder(rotation, lease);
+	if (*worker == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the lease of rotation %s is over", uuid_text(rotation)),
 				 errdetail("Another worker may have its step by now."),
 				 errhint("Forget the job: whoever takes it over looks first what became of it.")));
-	*worker = TextDatumGetCString(holder);
 }
 
 static void
@@ -270,16 +223,20 @@ lease_report(const pg_uuid_t *rotation, const pg_uuid_t *lease, const OutsideRep
 	require_lease(rotation, lease, &row, &worker);
 	load_secret(&row, &secret, &policy);
 	named.worker = worker;
+	named.goes_on = next != NULL;
 	rotation_report(&row, &secret, &policy, &named, answer);
 	if (next == NULL)
 		return;
 	*next = NULL;
-	/* If it cannot be handed out now, the report counts all the same: a claim will tell. */
-	if (answer->outside && answer->delay_ms == 0 && try_hand_out(&out, rotation, worker, &failure))
+	if (!answer->outside || answer->delay_ms > 0)
+		return;
+	if (try_hand_out(&out, rotation, worker, &failure))
 	{
 		*next = out.json;
 		*next_size = out.size;
 	}
+	else /* The report counts all the same: a claim will tell. */
+		Async_Notify(WORKER_CHANNEL, "");
 }
 
 void

@@ -82,6 +82,7 @@ typedef struct OutsideReport
 	const char *message; /* never NULL */
 	double ms;
 	int64 retry_after_ms; /* not before then, as far as the policy allows; 0: whenever */
+	bool goes_on; /* who reports gets the next step with the answer: no other need be told */
 } OutsideReport;
 
 /* Raises 42704 if the secret is no longer managed, 55000 if it waits for reconcile(). */

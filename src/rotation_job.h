@@ -52,10 +52,11 @@ typedef struct Job
 	TestPlan plan;
 	LoginOrder login; /* what it is to try */
 	LoginResult login_result;
-	int login_pid;		/* backend of the verification login, which may be on its way out */
-	int sessions_ended; /* -1: not asked for */
-	const char *worker; /* outside, that did the step; NULL: none */
-	Failure failure;	/* of the last outcome that was not plain success */
+	int login_pid;		 /* backend of the verification login, which may be on its way out */
+	int sessions_ended;	 /* -1: not asked for */
+	const char *worker;	 /* outside, that did the step; NULL: none */
+	bool worker_goes_on; /* with the next one: no other need be told of it */
+	Failure failure;	 /* of the last outcome that was not plain success */
 	/* the step that is being run */
 	RotationRow before; /* what the row said before it */
 	bool done;			/* its transaction is committed */

@@ -91,6 +91,7 @@ rotation_report(RotationRow *row, const Secret *secret, const Policy *policy,
 	job->answer = answer;
 	job->exists = true;
 	job->worker = report->worker;
+	job->worker_goes_on = report->goes_on;
 	job->row.unsettled = report->unsettled;
 	failure_set(&job->failure, report->sqlstate, report->message, NULL, NULL);
 	if (outcome == FSM_OUTCOME_OK || outcome == FSM_OUTCOME_PROVED)

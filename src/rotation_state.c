@@ -306,6 +306,6 @@ job_save(Job *job)
 	job->row.outside = !fsm_is_over(job->row.status) && job_is_outside(job);
 	catalog_save_rotation(&job->row);
 	/* Only shortens the worker's wait: it looks anyway. */
-	if (job->row.outside && job->row.delay_ms == 0)
+	if (job->row.outside && job->row.delay_ms == 0 && !job->worker_goes_on)
 		Async_Notify(WORKER_CHANNEL, "");
 }

@@ -3,7 +3,7 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
+#include "catalog_lease.h"
 #include "catalog_read.h"
 #include "compat.h"
 #include "executor/spi.h"
@@ -17,53 +17,6 @@
 
 /* A value escaped for JSON is at most six times as long; four values, and the rest. */
 #define ROOM (4 * 6 * SECRET_BUF_CAPACITY + 65536)
-
-/* What surrounds a secret, as JSON text. */
-typedef struct Surroundings
-{
-	char *account;
-	char *target;
-	char *store;
-	char *admin; /* name of the secret; NULL: none */
-	char *pair;	 /* "null": the secret is used alone */
-	int64 other; /* the secret that it takes turns with; 0: none */
-} Surroundings;
-
-static bool
-read_surroundings(int64 secret_id, Surroundings *out)
-{
-	Oid types[] = {INT8OID};
-	Datum values[] = {Int64GetDatum(secret_id)};
-	HeapTuple tuple;
-	TupleDesc desc;
-	Datum other;
-	bool null;
-
-	if (catalog_execute(
-			"SELECT jsonb_build_object('username', s.username, 'options', s.options), "
-			"jsonb_build_object('name', t.name, 'type', t.type, 'host', t.host, 'port', t.port, "
-			"'dbname', t.dbname, 'sslmode', t.sslmode, 'options', t.options), "
-			"jsonb_build_object('name', o.name, 'type', o.type, 'options', o.options, "
-			"'key', coalesce(s.options ->> 'key', p.name, s.name)), t.admin, "
-			"CASE WHEN p.name IS NULL THEN 'null' ELSE jsonb_build_object('name', p.name, 'owner', "
-			"p.owner, 'locked', s.retire_at IS NULL AND s.id = p.resting) END, "
-			"CASE s.id WHEN p.in_use THEN p.resting ELSE p.in_use END "
-			"FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "
-			"JOIN rotor.store o ON o.name = s.store "
-			"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) WHERE s.id = $1",
-			1, types, values, NULL) != 1)
-		return false;
-	tuple = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	out->account = SPI_getvalue(tuple, desc, 1);
-	out->target = SPI_getvalue(tuple, desc, 2);
-	out->store = SPI_getvalue(tuple, desc, 3);
-	out->admin = SPI_getvalue(tuple, desc, 4);
-	out->pair = SPI_getvalue(tuple, desc, 5);
-	other = SPI_getbinval(tuple, desc, 6, &null);
-	out->other = null ? 0 : DatumGetInt64(other);
-	return true;
-}
 
 static void
 append_value(StringInfo json, const char *key, int64 secret_id, const char *username,
@@ -246,7 +199,7 @@ work_order(const Secret *secret, const Policy *policy, const RotationRow *row,
 	StringInfoData json;
 	volatile bool complete = false;
 
-	if (!read_surroundings(secret->id, &around))
+	if (!catalog_load_surroundings(secret->id, &around))
 		elog(ERROR, "the secret's target or store is gone");
 	find_former(secret, row, around.other, &former);
 	initStringInfo(&json);

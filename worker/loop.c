@@ -230,8 +230,8 @@ claim(Loop *loop)
 		metrics_add(METRIC_CLAIMS, count, METRIC_NO_LABELS);
 	for (int i = 0; i < count; i++)
 		loop_accept(loop, jobs[i]);
-	/* There may be more. */
-	if (count == size)
+	/* There may be more, also where there was room left: what could not be handed out is not among them. */
+	if (count > 0)
 		loop->claim_wanted = true;
 	if (count > 0)
 		loop->next_heartbeat = deadline_sooner(loop->next_heartbeat,

@@ -209,7 +209,6 @@ loop_take_results(Loop *loop)
 		if (loop->held.entries[i]->state == HELD_WAITING)
 			loop->held.entries[i]->not_before = 0;
 	}
-	loop->claim_wanted = true;
 }
 
 /* Tells that a report cannot be made any more, or not yet. */

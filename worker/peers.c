@@ -14,6 +14,9 @@
 /* A guess at how long a job takes, for how soon one that finds its target busy should come back. */
 #define JOB_GUESS_MS INT64_C(250)
 
+/* A peer that has jobs and has said nothing for so long gets no more of them. */
+#define SILENCE_MS INT64_C(1000)
+
 typedef struct Peer
 {
 	struct Peer *next;
@@ -21,7 +24,8 @@ typedef struct Peer
 	Breaker breaker;
 	Bucket bucket;
 	int running;
-	int turned_away; /* since the last that was admitted: how long the queue is, at least */
+	int64_t heard_at; /* while some run: when one ended, or the first of them began */
+	int turned_away;  /* since the last that was admitted: how long the queue is, at least */
 	char name[];
 } Peer;
 
@@ -152,6 +156,12 @@ peers_admit(Peers *peers, const Job *job, int64_t now, int64_t *wait_ms, const c
 						 peer->is_store ? "the store does not answer"
 										: "the target does not answer",
 						 wait_ms, reason);
+	/* Each job that waits for it in vain has a thread, which others want. */
+	if (peer->running > 0 && now - peer->heard_at >= SILENCE_MS)
+		return turn_away(JOB_GUESS_MS, JOB_GUESS_MS,
+						 peer->is_store ? "the store has not answered yet"
+										: "the target has not answered yet",
+						 wait_ms, reason);
 	if (!peer->is_store && peer->running >= limit)
 	{
 		peer->turned_away++;
@@ -165,6 +175,8 @@ peers_admit(Peers *peers, const Job *job, int64_t now, int64_t *wait_ms, const c
 						 "the store has as many jobs a second as it may", wait_ms, reason);
 	}
 	breaker_begin(&peer->breaker);
+	if (peer->running == 0)
+		peer->heard_at = now;
 	peer->running++;
 	if (peer->turned_away > 0)
 		peer->turned_away--;
@@ -181,6 +193,7 @@ peers_done(Peers *peers, const Job *job, const Outcome *outcome, int64_t now)
 	if (peer == NULL || peer->running == 0)
 		return;
 	peer->running--;
+	peer->heard_at = now;
 	if (breaker_end(&peer->breaker, failed, now, option_number(OPT_BREAKER_FAILURES),
 					option_number(OPT_BREAKER_PAUSE)))
 		log_state(peer, now);

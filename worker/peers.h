@@ -3,7 +3,7 @@
  *
  * A job is at one of them at a time: at its store to publish and to finish, else at its target. What
  * always holds: a job that was admitted is counted until it is done or cancelled; one peer's state never
- * matters to another. Used by the main loop's thread alone.
+ * matters to another; one that has jobs and does not answer gets no more of them. Used by the main loop's thread alone.
  */
 #ifndef ROTOR_WORKER_PEERS_H
 #define ROTOR_WORKER_PEERS_H

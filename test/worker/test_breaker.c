@@ -285,6 +285,30 @@ TEST(a_target_that_does_not_answer_is_left_alone_and_others_are_not)
 	peers_free(peers);
 }
 
+TEST(a_peer_that_is_silent_gets_no_more_jobs_until_one_has_ended)
+{
+	Peers *peers = peers_new();
+	Job job = job_at(STEP_SET, "a", "s");
+	Job store = job_at(STEP_PUBLISH, "a", "s");
+	Job other = job_at(STEP_SET, "b", "s");
+
+	assert_true(admit(peers, &job, 5000));
+	assert_true(admit(peers, &store, 5000));
+	assert_true(admit(peers, &job, 5999));
+	assert_false(admit(peers, &job, 6000));
+	assert_false(admit(peers, &store, 6000));
+	assert_true(admit(peers, &other, 6000));
+	done(peers, &job, OUTCOME_OK, 8000);
+	assert_true(admit(peers, &job, 8999));
+	assert_false(admit(peers, &job, 9000));
+	done(peers, &job, OUTCOME_OK, 9000);
+	done(peers, &job, OUTCOME_OK, 9000);
+	/* Nothing runs there: it is asked, however long ago it spoke. */
+	assert_true(admit(peers, &job, 99000));
+	assert_true(admit(peers, &job, 99000));
+	peers_free(peers);
+}
+
 TEST(what_a_peer_says_is_an_answer_also_if_it_says_no)
 {
 	Peers *peers = peers_new();
@@ -340,6 +364,7 @@ main(void)
 		cmocka_unit_test(a_target_has_no_more_jobs_than_its_limit_whatever_others_have),
 		cmocka_unit_test(a_store_has_a_rate_and_no_limit),
 		cmocka_unit_test(a_target_that_does_not_answer_is_left_alone_and_others_are_not),
+		cmocka_unit_test(a_peer_that_is_silent_gets_no_more_jobs_until_one_has_ended),
 		cmocka_unit_test(what_a_peer_says_is_an_answer_also_if_it_says_no),
 		cmocka_unit_test(more_peers_than_are_remembered_are_no_harm),
 	};
