@@ -1,0 +1,274 @@
+# What the tests of `rotor worker` share: the program, workers that run in the background, what they say over HTTP, a network
+# that is bad on command, and imitations of stores.
+#
+# No password reaches the output: what a worker logs stays in a file, and tests look for passwords there.
+package RotorOutside;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use HTTP::Tiny;
+use IO::Handle;
+use IPC::Open2 qw(open2);
+use IPC::Run ();
+use JSON::PP ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RotorTest;
+use Test::More;
+
+our @EXPORT = qw(
+  the_program start_worker worker_pid worker_runs kill_worker end_worker answer_of is_ready worker_log log_lines
+  add_outside_policy add_target give_boss write_password unfinished comes_to_rest_outside
+  toxic say traffic stop_toxic start_peer stop_peer
+);
+
+my $top = $ENV{ROTOR_TOP} // '..';
+# To the program what steers the tests would be settings that there are not.
+delete $ENV{$_} for grep { /^(?:ROTOR|AWS|VAULT)_/ } keys %ENV;
+# Nobody is to wait for a machine of Amazon's to say who we are.
+$ENV{AWS_EC2_METADATA_DISABLED} = 'true';
+
+#---------------------------------------------------------------------------------------------------------------------
+# The program
+
+my $program;
+
+# Its path. WORKER_PROGRAM names it; without that one is built in the tests' copy of the checkout.
+sub the_program
+{
+	return $program if defined $program;
+	$program = $ENV{WORKER_PROGRAM} // "$top/build/worker/rotor";
+	my $log = '';
+	if (!$ENV{WORKER_PROGRAM} && !IPC::Run::run([ 'make', '--no-print-directory', '-s', '-C', "$top/worker" ], '>&', \$log))
+	{
+		diag $log;
+		BAIL_OUT('the worker does not build');
+	}
+	return $program;
+}
+
+# start_worker('name', 'control-port' => 5432, environment => {...}, ...): a worker with these settings besides the usual ones
+# of tests. It logs everything into a file, to which another worker of that name adds.
+sub start_worker
+{
+	my ($name, %settings) = @_;
+	my %environment = %{ delete $settings{environment} // {} };
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $log  = PostgreSQL::Test::Utils::tempdir("worker_$name") . '/log';
+	my %all  = (
+		'config' => '/dev/null', 'control-host' => '127.0.0.1', 'worker-name' => $name, 'metrics-listen' => "127.0.0.1:$port",
+		'poll-interval' => '200ms', 'connect-timeout' => '2s', 'act-timeout' => '5s', 'breaker-pause' => '200ms',
+		'log-format' => 'json', 'log-level' => 'debug', %settings);
+	local %ENV = (%ENV, %environment);
+
+	append_to_file($log, '');
+	my $run = IPC::Run::start([ the_program(), 'worker', map { "--$_=$all{$_}" } sort keys %all ], '<', \undef, '>>', $log, '2>>', $log);
+	return { name => $name, run => $run, pid => $run->{KIDS}[0]{PID}, url => "http://127.0.0.1:$port", log => $log };
+}
+
+sub worker_pid { return $_[0]->{pid} }
+
+# Has it not ended by itself?
+sub worker_runs
+{
+	my ($worker) = @_;
+	return $worker->{run}->pumpable ? 1 : 0;
+}
+
+sub kill_worker
+{
+	my ($worker) = @_;
+	kill 'KILL', $worker->{pid};
+	eval { $worker->{run}->finish };
+}
+
+# Asks it to end; its exit status.
+sub end_worker
+{
+	my ($worker) = @_;
+	kill 'TERM', $worker->{pid};
+	eval { $worker->{run}->finish };
+	return $worker->{run}->result(0);
+}
+
+# 'status text' of what it answers at a path, such as '503 the worker stops'.
+sub answer_of
+{
+	my ($worker, $path) = @_;
+	my $answer = HTTP::Tiny->new(timeout => 60)->get("$worker->{url}$path");
+	chomp(my $text = $answer->{content} // '');
+	return "$answer->{status} $text";
+}
+
+sub is_ready
+{
+	my ($worker) = @_;
+	return answer_of($worker, '/readyz') =~ /^200 / ? 1 : 0;
+}
+
+sub worker_log
+{
+	my ($worker) = @_;
+	return slurp_file($worker->{log});
+}
+
+# The events that it logged, each a hash, of those that have all of these members.
+sub log_lines
+{
+	my ($worker, %members) = @_;
+	my @events = map { eval { JSON::PP::decode_json($_) } // () } split /\n/, worker_log($worker);
+
+	return grep {
+		my $event = $_;
+		!grep { ($event->{$_} // '') ne $members{$_} } keys %members
+	} @events;
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# The control database's side
+
+# A policy that takes up again what failed at once, and often.
+sub add_outside_policy
+{
+	my ($node, $name, %columns) = @_;
+	my %all = (scram_iterations => 256, backoff => "'20 ms'", backoff_max => "'200 ms'", max_attempts => 50, %columns);
+	my @names = sort keys %all;
+
+	sql($node, "INSERT INTO rotor.policy (name, @{[join ', ', @names]}) VALUES ('$name', @{[join ', ', @all{@names}]})");
+}
+
+# add_target($node, 'name', port => ..., admin => ...)
+sub add_target
+{
+	my ($node, $name, %columns) = @_;
+	my $admin = defined $columns{admin} ? "'$columns{admin}'" : 'NULL';
+
+	sql($node, "INSERT INTO rotor.target (name, type, host, port, dbname, sslmode, admin) VALUES ('$name', 'postgresql', '127.0.0.1', "
+		  . "$columns{port}, 'postgres', 'disable', $admin)");
+}
+
+# The administrator 'boss' of other servers has the password that rotor keeps for its own role of that name.
+sub give_boss
+{
+	my ($node, @targets) = @_;
+
+	sql($node, 'CREATE ROLE boss LOGIN');
+	sql($node, q{SELECT rotor.rotate('boss')});
+	my $verifier = sql($node, q{SELECT rolpassword FROM pg_authid WHERE rolname = 'boss'});
+	sql($_, "CREATE ROLE boss LOGIN SUPERUSER PASSWORD '$verifier'") for @targets;
+}
+
+# Makes the workers' role, and a file with its password; returns the file's path.
+sub write_password
+{
+	my ($node) = @_;
+	my $file = PostgreSQL::Test::Utils::tempdir('password') . '/password';
+
+	sql($node, 'SELECT rotor.setup_worker()');
+	sql($node, q{SELECT rotor.rotate('rotor_worker')});
+	append_to_file($file, current_password($node, 'rotor_worker') . "\n");
+	chmod 0600, $file;
+	return $file;
+}
+
+# What has not come to its end, in words; '' if everything has.
+sub unfinished
+{
+	my ($node) = @_;
+	return sql($node, q{SELECT coalesce(string_agg(format('%s %s %s %s', secret, step, status, error_message), '; '), '') FROM rotor.rotations WHERE finished_at IS NULL});
+}
+
+# Waits until no rotation is under way.
+sub comes_to_rest_outside
+{
+	my ($node, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return ok(poll_until(sub { my $left = attempt($node, q{SELECT count(*) FROM rotor.rotations WHERE finished_at IS NULL}); $left->{ok} && $left->{out} eq '0' }),
+		$name) || (diag(unfinished($node)), 0)[1];
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# A bad network: test/worker/proxy.c, which has the commands
+
+my $toxic_program;
+
+# A proxy to a port of 127.0.0.1.
+sub toxic
+{
+	my ($port) = @_;
+
+	if (!defined $toxic_program)
+	{
+		my $output = '';
+		$toxic_program = PostgreSQL::Test::Utils::tempdir('toxic') . '/proxy';
+		IPC::Run::run([ 'cc', qw(-std=gnu11 -D_GNU_SOURCE -O1 -Wall), '-o', $toxic_program, "$top/test/worker/proxy.c" ], '>&', \$output)
+		  or die "could not build the proxy:\n$output";
+	}
+	# Not by IPC::Run: servers that are started later would keep its pipes open, and the proxy ends with them.
+	my $toxic = {};
+	$toxic->{pid} = open2($toxic->{out}, $toxic->{in}, $toxic_program, "127.0.0.1:$port");
+	$toxic->{port} = _next_line($toxic);
+	return $toxic;
+}
+
+sub _next_line
+{
+	my ($from) = @_;
+	my $line = readline $from->{out};
+
+	die 'a helper of the test has ended' unless defined $line;
+	chomp $line;
+	return $line;
+}
+
+# Gives it a command, which is in force when this returns; what it answered.
+sub say
+{
+	my ($toxic, $command) = @_;
+
+	print { $toxic->{in} } "$command\n";
+	$toxic->{in}->flush;
+	my $answer = _next_line($toxic);
+	die "proxy: $command: $answer" unless $answer =~ /^ok/;
+	return $answer;
+}
+
+# {open, accepted, up, down} of a proxy.
+sub traffic
+{
+	my ($toxic) = @_;
+	my %traffic;
+
+	@traffic{qw(ok open accepted up down)} = split / /, say($toxic, 'stats');
+	return \%traffic;
+}
+
+sub stop_toxic
+{
+	my ($toxic) = @_;
+	close $toxic->{in};
+	waitpid $toxic->{pid}, 0;
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# Imitations of stores: test/worker/peers
+
+# start_peer('vault'), start_peer('moto'): what it said of itself, such as {port}; {missing} names what there is not.
+sub start_peer
+{
+	my ($name) = @_;
+	my $peer = {};
+
+	$peer->{pid} = open2($peer->{out}, $peer->{in}, 'bash', "$top/test/worker/peers/$name.sh");
+	while ((my $line = _next_line($peer)) ne 'ready')
+	{
+		$peer->{$1} = $2 if $line =~ /^(\w+)=(.*)$/;
+	}
+	return $peer;
+}
+
+sub stop_peer { stop_toxic(@_) }
+
+1;
