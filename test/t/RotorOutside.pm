@@ -6,12 +6,14 @@ package RotorOutside;
 
 use strict;
 use warnings;
+use Digest::SHA qw(hmac_sha256 hmac_sha256_hex sha256_hex);
 use Exporter 'import';
 use HTTP::Tiny;
 use IO::Handle;
 use IPC::Open2 qw(open2);
 use IPC::Run ();
 use JSON::PP ();
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RotorTest;
@@ -20,7 +22,7 @@ use Test::More;
 our @EXPORT = qw(
   the_program start_worker worker_pid worker_runs kill_worker end_worker answer_of is_ready worker_log log_lines
   add_outside_policy add_target give_boss write_password unfinished comes_to_rest_outside
-  toxic say traffic stop_toxic start_peer stop_peer
+  toxic say traffic stop_toxic start_peer stop_peer ask_aws
 );
 
 my $top = $ENV{ROTOR_TOP} // '..';
@@ -255,12 +257,18 @@ sub stop_toxic
 #---------------------------------------------------------------------------------------------------------------------
 # Imitations of stores: test/worker/peers
 
-# start_peer('vault'), start_peer('moto'): what it said of itself, such as {port}; {missing} names what there is not.
+# start_peer('vault'), start_peer('moto'): what it said of itself, such as {port}; {missing} names what there is not. The second
+# may have been started by whoever runs the tests (test/run), if the tests' user cannot reach the program.
 sub start_peer
 {
 	my ($name) = @_;
 	my $peer = {};
 
+	if ($name eq 'moto' && $ENV{MOTO_PEER})
+	{
+		my %said = slurp_file($ENV{MOTO_PEER}) =~ /^(\w+)=(.*)$/mg;
+		return \%said;
+	}
 	$peer->{pid} = open2($peer->{out}, $peer->{in}, 'bash', "$top/test/worker/peers/$name.sh");
 	while ((my $line = _next_line($peer)) ne 'ready')
 	{
@@ -269,6 +277,33 @@ sub start_peer
 	return $peer;
 }
 
-sub stop_peer { stop_toxic(@_) }
+sub stop_peer
+{
+	my ($peer) = @_;
+	stop_toxic($peer) if $peer->{pid};
+}
+
+# One call of AWS Secrets Manager, signed (Signature Version 4) as its documentation has it: {status, and what was answered}.
+sub ask_aws
+{
+	my ($peer, $what, %body) = @_;
+	my ($host, $json) = ("127.0.0.1:$peer->{port}", JSON::PP::encode_json(\%body));
+	my $time = POSIX::strftime('%Y%m%dT%H%M%SZ', gmtime);
+	my $scope = substr($time, 0, 8) . '/eu-central-1/secretsmanager/aws4_request';
+	my %headers = (
+		'content-type' => 'application/x-amz-json-1.1', host => $host, 'x-amz-date' => $time,
+		'x-amz-target' => "secretsmanager.$what");
+	my $names = join ';', sort keys %headers;
+	my $request = join "\n", 'POST', '/', '', (map { "$_:$headers{$_}" } sort keys %headers), '', $names, sha256_hex($json);
+	my $key = "AWS4$peer->{secret_key}";
+
+	$key = hmac_sha256($_, $key) for split m{/}, $scope;
+	my $signature = hmac_sha256_hex(join("\n", 'AWS4-HMAC-SHA256', $time, $scope, sha256_hex($request)), $key);
+	$headers{authorization} = "AWS4-HMAC-SHA256 Credential=$peer->{key_id}/$scope, SignedHeaders=$names, Signature=$signature";
+	delete $headers{host};
+	my $answer = HTTP::Tiny->new(timeout => 60)->post("http://$host/", { headers => \%headers, content => $json });
+	my $said = eval { JSON::PP::decode_json($answer->{content}) } // {};
+	return { status => $answer->{status}, %$said };
+}
 
 1;
