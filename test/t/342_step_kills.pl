@@ -8,8 +8,6 @@
 use strict;
 use warnings;
 use Fcntl qw(:flock);
-use HTTP::Tiny;
-use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RotorCrash;
@@ -45,9 +43,7 @@ for my $store (@stores)
 	sql($node, "SELECT rotor.manage('in_$store', policy => 'quick', target => 'second', store => '$store')");
 }
 
-my %environment = (
-	VAULT_TOKEN => 'root', AWS_CONFIG_FILE => '/nonexistent', AWS_SHARED_CREDENTIALS_FILE => '/nonexistent',
-	AWS_ACCESS_KEY_ID => $peers{aws}{key_id} // '', AWS_SECRET_ACCESS_KEY => $peers{aws}{secret_key} // '');
+my %environment = credentials_of(%peers);
 my ($worker, @workers);
 
 sub next_worker
@@ -62,22 +58,8 @@ sub next_worker
 sub published
 {
 	my ($store) = @_;
-
-	if ($store eq 'file')
-	{
-		my $current = JSON::PP::decode_json(slurp_file($file))->{in_file}{current};
-		return ($current->{version_id}, $current->{password});
-	}
-	if ($store eq 'vault')
-	{
-		my $answer = HTTP::Tiny->new(timeout => 60)
-		  ->get("http://127.0.0.1:$peers{vault}{port}/v1/secret/data/in_vault", { headers => { 'X-Vault-Token' => 'root' } });
-		my $data = JSON::PP::decode_json($answer->{content})->{data}{data};
-		return ($data->{rotor_version}, $data->{password});
-	}
-	# Without a stage moto gives the version that was current first.
-	my $answer = ask_aws($peers{aws}, 'GetSecretValue', SecretId => 'in_aws', VersionStage => 'AWSCURRENT');
-	return ($answer->{VersionId}, JSON::PP::decode_json($answer->{SecretString})->{password});
+	return published_in_file($file, 'in_file') if $store eq 'file';
+	return $store eq 'vault' ? published_in_vault($peers{vault}, 'in_vault') : published_in_aws($peers{aws}, 'in_aws');
 }
 
 #---------------------------------------------------------------------------------------------------------------------
@@ -174,7 +156,7 @@ sub kill_at
 		is_gone($pid) or die 'the backend of a dead worker stays' if $when ne 'before';
 	}
 	remember($secret);
-	sql($node, "UPDATE rotor.rotation SET leased_until = clock_timestamp() - interval '1 second' WHERE id = '$id' AND lease IS NOT NULL");
+	end_lease($node, $id);
 	next_worker();
 	poll_until(sub { sql($node, "SELECT finished_at IS NOT NULL FROM rotor.rotations WHERE id = '$id'") eq 't' });
 

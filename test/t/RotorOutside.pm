@@ -11,6 +11,7 @@ use Exporter 'import';
 use HTTP::Tiny;
 use IO::Handle;
 use IPC::Open2 qw(open2);
+use IO::Socket::INET;
 use IPC::Run ();
 use JSON::PP ();
 use POSIX ();
@@ -22,7 +23,8 @@ use Test::More;
 our @EXPORT = qw(
   the_program start_worker worker_pid worker_runs kill_worker end_worker answer_of is_ready worker_log log_lines
   add_outside_policy add_target give_boss write_password unfinished comes_to_rest_outside
-  toxic say traffic stop_toxic start_peer stop_peer ask_aws
+  toxic say traffic stop_toxic start_peer stop_peer ask_aws credentials_of published_in_file published_in_vault published_in_aws end_lease
+  request_gate hold_request is_held
 );
 
 my $top = $ENV{ROTOR_TOP} // '..';
@@ -115,16 +117,17 @@ sub worker_log
 	return slurp_file($worker->{log});
 }
 
-# The events that it logged, each a hash, of those that have all of these members.
+# The events that it logged, each a hash, of those that have all of these members, texts as they stand in JSON.
 sub log_lines
 {
 	my ($worker, %members) = @_;
-	my @events = map { eval { JSON::PP::decode_json($_) } // () } split /\n/, worker_log($worker);
+	my @lines = split /\n/, worker_log($worker);
 
-	return grep {
-		my $event = $_;
-		!grep { ($event->{$_} // '') ne $members{$_} } keys %members
-	} @events;
+	for my $name (keys %members)
+	{
+		@lines = grep { index($_, qq("$name":"$members{$name}")) >= 0 } @lines;
+	}
+	return map { eval { JSON::PP::decode_json($_) } // () } @lines;
 }
 
 #---------------------------------------------------------------------------------------------------------------------
@@ -179,6 +182,13 @@ sub unfinished
 {
 	my ($node) = @_;
 	return sql($node, q{SELECT coalesce(string_agg(format('%s %s %s %s', secret, step, status, error_message), '; '), '') FROM rotor.rotations WHERE finished_at IS NULL});
+}
+
+# A dead worker's lease is over, as it would be in time.
+sub end_lease
+{
+	my ($node, $rotation) = @_;
+	sql($node, "UPDATE rotor.rotation SET leased_until = clock_timestamp() - interval '1 second' WHERE id = '$rotation' AND lease IS NOT NULL");
 }
 
 # Waits until no rotation is under way.
@@ -304,6 +314,119 @@ sub ask_aws
 	my $answer = HTTP::Tiny->new(timeout => 60)->post("http://$host/", { headers => \%headers, content => $json });
 	my $said = eval { JSON::PP::decode_json($answer->{content}) } // {};
 	return { status => $answer->{status}, %$said };
+}
+
+# What a worker needs to be let in by these: vault => peer, aws => peer.
+sub credentials_of
+{
+	my (%peers) = @_;
+	return (
+		VAULT_TOKEN => 'root', AWS_CONFIG_FILE => '/nonexistent', AWS_SHARED_CREDENTIALS_FILE => '/nonexistent',
+		AWS_ACCESS_KEY_ID => $peers{aws}{key_id} // '', AWS_SECRET_ACCESS_KEY => $peers{aws}{secret_key} // '');
+}
+
+# What a store has as current: (version's id, password); nothing if the secret is not there.
+sub published_in_file
+{
+	my ($file, $key) = @_;
+	my $current = JSON::PP::decode_json(slurp_file($file))->{$key}{current};
+	return $current ? @{$current}{qw(version_id password)} : ();
+}
+
+sub published_in_vault
+{
+	my ($peer, $key) = @_;
+	my $answer = HTTP::Tiny->new(timeout => 60)
+	  ->get("http://127.0.0.1:$peer->{port}/v1/secret/data/$key", { headers => { 'X-Vault-Token' => 'root' } });
+	my $data = $answer->{success} ? JSON::PP::decode_json($answer->{content})->{data}{data} : undef;
+	return $data ? @{$data}{qw(rotor_version password)} : ();
+}
+
+sub published_in_aws
+{
+	my ($peer, $key, $stage) = @_;
+	# Without a stage moto gives the version that was current first.
+	my $answer = ask_aws($peer, 'GetSecretValue', SecretId => $key, VersionStage => $stage // 'AWSCURRENT');
+	return $answer->{SecretString} ? ($answer->{VersionId}, JSON::PP::decode_json($answer->{SecretString})->{password}) : ();
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# A proxy in front of a store that holds one request: listener() has what it is
+
+# request_gate(port): requests pass, until hold_request() names one. It serves one connection after the other.
+sub request_gate
+{
+	my ($port) = @_;
+	my $plan = PostgreSQL::Test::Utils::tempdir('gate') . '/plan';
+	my ($token, $when, $number, $count) = ('', '', 0, 0);
+	my $gate = listener(
+		sub {
+			my ($client, $note) = @_;
+
+			while (defined(my $request = _http_message($client)))
+			{
+				my ($new, @hold) = -e $plan ? split / /, slurp_file($plan) : ('');
+				($token, $when, $number, $count) = ($new, @hold, 0) if $new ne $token;
+				$count++;
+				my $is_held = $token ne '' && $count == $number;
+				if (!$is_held || $when eq 'after')
+				{
+					my $server = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "connect: $!\n";
+					syswrite $server, $request;
+					my $answer = _http_message($server, 1);
+					syswrite $client, $answer unless $is_held;
+				}
+				next unless $is_held;
+				$note->("held $token");
+				sysread $client, my $nothing, 1; # until the client is gone
+				return;
+			}
+		});
+
+	$gate->{plan} = $plan;
+	return $gate;
+}
+
+# One request, or answer, as it came; undef if there is none.
+sub _http_message
+{
+	my ($socket, $may_end) = @_;
+	my $message = '';
+
+	until ($message =~ /\r\n\r\n/)
+	{
+		sysread($socket, $message, 65536, length $message) or return undef;
+	}
+	my $head = index($message, "\r\n\r\n") + 4;
+	my ($length) = substr($message, 0, $head) =~ /^content-length: *(\d+)/mi;
+	return $message if !defined $length && (!$may_end || $message =~ m{^HTTP/\S+ 204});
+	while (!defined $length || length $message < $head + $length)
+	{
+		last unless sysread($socket, $message, 65536, length $message);
+	}
+	return $message;
+}
+
+my $plans = 0;
+
+# The request of that number, counted from the next one on, is held, until its client is gone: 'before' it reaches the store, or
+# 'after' the store has answered. Returns a name for is_held().
+sub hold_request
+{
+	my ($gate, $when, $number) = @_;
+	my $token = 'plan_' . ++$plans;
+
+	open my $out, '>', "$gate->{plan}.new" or die "$gate->{plan}: $!";
+	print $out "$token $when $number";
+	close $out;
+	rename "$gate->{plan}.new", $gate->{plan} or die "$gate->{plan}: $!";
+	return $token;
+}
+
+sub is_held
+{
+	my ($gate, $token) = @_;
+	return noted($gate, "held $token");
 }
 
 1;
