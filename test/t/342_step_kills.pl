@@ -124,8 +124,9 @@ my %met;
 sub remember
 {
 	my ($secret) = @_;
-	my @versions = split /\n/, sql($node, "SELECT DISTINCT v.stage FROM rotor.version v JOIN rotor.secret s ON s.id = v.secret_id WHERE s.name = '$secret'");
-	$met{$_} = 1 for map { password_of($node, $secret, $_) } grep { /^(?:current|pending|previous)$/ } @versions;
+	my $values = sql($node, "SELECT rotor.get_secret('$secret', v.stage) ->> 'password' FROM rotor.version v JOIN rotor.secret s ON s.id = v.secret_id
+		WHERE s.name = '$secret' AND v.stage IS NOT NULL");
+	$met{$_} = 1 for split /\n/, $values;
 }
 
 sub kill_at
