@@ -51,18 +51,25 @@ mysql_outcome(OutcomeClass class, const MyError *err, const char *prefix)
 Outcome
 mysql_nothing_changed(const MyError *err)
 {
-	return mysql_outcome(mysql_is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT,
-						 err, "");
+	Outcome outcome = mysql_outcome(
+		mysql_is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err, "");
+
+	/* Somebody else has the account's row in hand. */
+	outcome.peer_answered = err->number == 1205;
+	return outcome;
 }
 
 /* A refused password is no end: the credential may have been rotated since it was handed out. */
 Outcome
 mysql_not_connected(const MyError *err)
 {
-	bool may_go = err->number == 1045 || mysql_is_transient(err->number);
+	bool stale = err->number == 1045;
+	Outcome outcome = mysql_outcome(stale || mysql_is_transient(err->number) ? OUTCOME_TRANSIENT
+																			 : OUTCOME_PERMANENT,
+									err, "cannot connect with the credential that changes it: ");
 
-	return mysql_outcome(may_go ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err,
-						 "cannot connect with the credential that changes it: ");
+	outcome.peer_answered = stale;
+	return outcome;
 }
 
 void
