@@ -175,7 +175,7 @@ catalog_find_pair(const char *name, Pair *pair)
 }
 
 static bool
-is_in_pair(KnownRelation *index, int column, int64 secret_id)
+is_in_pair(KnownRelation *index, AttrNumber column, int64 secret_id)
 {
 	TableScan scan;
 	ScanKeyData key;

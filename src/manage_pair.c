@@ -74,23 +74,23 @@ run_as_caller(const char *sql)
 static Oid
 find_or_make_role(const Actor *actor, const char *name, Oid owner, const char *owner_name)
 {
-	Oid role = get_role_oid(name, true);
+	Oid member = get_role_oid(name, true);
 
-	if (role == owner)
+	if (member == owner)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("role \"%s\" cannot be its own owner", name),
 						errhint("Name two other roles, or let rotor make them.")));
-	if (!OidIsValid(role))
+	if (!OidIsValid(member))
 	{
 		run_as_caller(psprintf("CREATE ROLE %s NOLOGIN INHERIT IN ROLE %s", quote_identifier(name),
 							   quote_identifier(owner_name)));
 		return get_role_oid(name, false);
 	}
-	access_require_role(actor, role, name, "manage");
-	if (!is_member_of_role_nosuper(role, owner))
+	access_require_role(actor, member, name, "manage");
+	if (!is_member_of_role_nosuper(member, owner))
 		run_as_caller(
 			psprintf("GRANT %s TO %s", quote_identifier(owner_name), quote_identifier(name)));
-	return role;
+	return member;
 }
 
 static void
