@@ -220,18 +220,23 @@ require_possible(HeapTuple new, TupleDesc desc)
 		policy_require_possible(&policy, TextDatumGetCString(type));
 }
 
+static bool
+asks_for_two_roles(HeapTuple policy, TupleDesc desc)
+{
+	char *strategy = text_field(policy, desc, "strategy");
+
+	return strategy != NULL && strcmp(strategy, policy_strategy_name(STRATEGY_BLUE_GREEN)) == 0;
+}
+
 /* Whether secrets have one role or two is settled when they come under management. */
 static void
 require_same_nature(HeapTuple old, HeapTuple new, TupleDesc desc)
 {
-	const char *turns = policy_strategy_name(STRATEGY_BLUE_GREEN);
 	char *name = text_field(old, desc, "name");
-	char *strategy = text_field(new, desc, "strategy");
 	Oid types[] = {TEXTOID};
 	Datum values[] = {CStringGetTextDatum(name)};
 
-	if (strategy == NULL ||
-		(strcmp(strategy, turns) == 0) == (strcmp(text_field(old, desc, "strategy"), turns) == 0) ||
+	if (asks_for_two_roles(old, desc) == asks_for_two_roles(new, desc) ||
 		catalog_execute("SELECT FROM rotor.secret WHERE policy = $1 LIMIT 1", 1, types, values,
 						NULL) == 0)
 		return;
