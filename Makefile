@@ -79,6 +79,7 @@ OBJS = \
 	src/rotation_queue.o \
 	src/rotation_state.o \
 	src/rotation_steps.o \
+	src/rotation_turns.o \
 	src/rotor.o \
 	src/route.o \
 	src/schedule.o \

@@ -73,6 +73,11 @@ static Statement plan_retirement = {
 	2,
 	{INT8OID, TIMESTAMPTZOID},
 	NULL};
+static Statement hasten_retirement = {
+	"UPDATE rotor.secret SET retire_at = least(retire_at, $2) WHERE id = $1 AND retire_at IS NOT NULL",
+	2,
+	{INT8OID, TIMESTAMPTZOID},
+	NULL};
 static Statement retire_pending = {
 	"UPDATE rotor.version SET stage = NULL, retired_at = clock_timestamp() "
 	"WHERE secret_id = $1 AND stage = 'pending'",
@@ -322,6 +327,16 @@ catalog_plan_retirement(int64 id, TimestampTz at)
 	arg(&args, Int64GetDatum(id));
 	arg_time(&args, at);
 	run(&plan_retirement, &args);
+}
+
+void
+catalog_hasten_retirement(int64 id, TimestampTz at)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(id));
+	arg_time(&args, at);
+	run(&hasten_retirement, &args);
 }
 
 /* --- versions --- */

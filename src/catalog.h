@@ -117,6 +117,8 @@ extern bool catalog_plan_secret(int64 id, const SecretPlan *plan, const char *us
 extern void catalog_postpone_secret(int64 id, TimestampTz next_rotation);
 /* When what was in use before is not to log in any more; DT_NOEND: nothing of the kind is left. */
 extern void catalog_plan_retirement(int64 id, TimestampTz at);
+/* Not later than then, if it is planned. */
+extern void catalog_hasten_retirement(int64 id, TimestampTz at);
 extern void catalog_postpone_rotation(const pg_uuid_t *id, TimestampTz next_attempt_at);
 
 /* --- versions --- */
@@ -142,6 +144,8 @@ extern void catalog_note_verified(const pg_uuid_t *version);
 extern bool catalog_load_rotation(const pg_uuid_t *id, RotationRow *row, MemoryContext keep);
 /* The secret's rotation that is not over; false if there is none. */
 extern bool catalog_active_rotation(int64 secret_id, pg_uuid_t *id);
+/* True if it has one that has begun: it is not only queued. */
+extern bool catalog_is_rotating(int64 secret_id);
 /* Its dead letter of which nobody knows what logs in, or where labels stand; false if there is none. */
 extern bool catalog_unsettled_rotation(int64 secret_id, pg_uuid_t *id);
 /* Inserts or updates the row. */

@@ -27,7 +27,8 @@ static Statement begin = {
 static Statement make_list = {
 	"INSERT INTO rotor.emergency_secret (secret_id, emergency) "
 	"SELECT s.id, $1 FROM rotor.secret s WHERE s.deleted_at IS NULL AND s.system_identifier = $2 "
-	"AND ($3 IS NULL OR s.policy = $3) AND ($4 IS NULL OR s.name LIKE $4) ORDER BY s.id "
+	"AND ($3 IS NULL OR s.policy = $3) AND ($4 IS NULL OR s.name LIKE $4 OR EXISTS "
+	"(SELECT FROM rotor.pair p WHERE s.id IN (p.in_use, p.resting) AND p.name LIKE $4)) ORDER BY s.id "
 	"ON CONFLICT (secret_id) DO UPDATE SET emergency = excluded.emergency",
 	4,
 	{UUIDOID, INT8OID, TEXTOID, TEXTOID},

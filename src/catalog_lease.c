@@ -52,7 +52,7 @@ static Statement surroundings = {
 	"'key', coalesce(s.options ->> 'key', p.name, s.name)), t.admin, "
 	"CASE WHEN p.name IS NULL THEN 'null' ELSE jsonb_build_object('name', p.name, 'owner', "
 	"p.owner, 'locked', s.retire_at IS NULL AND s.id = p.resting) END, "
-	"CASE $1 WHEN p.in_use THEN p.resting ELSE p.in_use END "
+	"CASE $1 WHEN p.resting THEN p.in_use END "
 	"FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "
 	"JOIN rotor.store o ON o.name = s.store "
 	"LEFT JOIN rotor.pair p ON $1 IN (p.in_use, p.resting) WHERE s.id = $1",

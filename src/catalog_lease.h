@@ -48,7 +48,7 @@ typedef struct Surroundings
 	char *store;
 	char *admin; /* name of the secret; NULL: none */
 	char *pair;	 /* "null": the secret is used alone */
-	int64 other; /* the secret that it takes turns with; 0: none */
+	int64 other; /* it rests: the secret that is in use; 0: none */
 } Surroundings;
 
 /* False if the secret, its target or its store is gone. */

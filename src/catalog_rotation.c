@@ -23,9 +23,14 @@ static Statement load_rotation = {
 	NULL};
 static Statement active_rotation = {
 	"SELECT id FROM rotor.rotation WHERE secret_id = $1 AND status IN " ACTIVE, 1, {INT8OID}, NULL};
+static Statement is_rotating = {"SELECT FROM rotor.rotation WHERE secret_id = $1 AND status IN "
+								"('in_progress', 'verifying')",
+								1,
+								{INT8OID},
+								NULL};
 static Statement unsettled_rotation = {
 	"SELECT id FROM rotor.rotation WHERE secret_id = $1 AND dead_letter "
-	"AND (unsettled OR step = 'undo') ORDER BY queued_at DESC LIMIT 1",
+	"AND (unsettled OR step = 'undo') AND step <> 'retire' ORDER BY queued_at DESC LIMIT 1",
 	1,
 	{INT8OID},
 	NULL};
@@ -155,6 +160,15 @@ catalog_active_rotation(int64 secret_id, pg_uuid_t *id)
 
 	arg(&args, Int64GetDatum(secret_id));
 	return run(&active_rotation, &args) == 1 && result_uuid(0, id);
+}
+
+bool
+catalog_is_rotating(int64 secret_id)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(secret_id));
+	return run(&is_rotating, &args) > 0;
 }
 
 bool

@@ -49,15 +49,17 @@ require_secret(const char *name, Secret *secret)
 }
 
 bool
-find_secret_to_rotate(const char *name, Secret *secret)
+find_secret_to_rotate(const char *name, Secret *secret, bool *by_pair)
 {
 	Pair pair;
 
+	*by_pair = false;
 	if (catalog_find_secret(name, secret))
 		return true;
 	if (!catalog_find_pair(name, &pair))
 		return false;
 	*secret = pair.resting;
+	*by_pair = true;
 	return true;
 }
 

@@ -27,8 +27,11 @@ extern void require_secret(const char *name, Secret *secret);
 /* The same for what concerns both of such two; returns how many there are. */
 extern int require_members(const char *name, Secret members[2]);
 
-/* False if there is no managed secret of that name. Of two that are used in turn: the one that rests. */
-extern bool find_secret_to_rotate(const char *name, Secret *secret);
+/*
+ * False if there is no managed secret of that name. Of two that are used in turn: the one that rests, and
+ * *by_pair is true.
+ */
+extern bool find_secret_to_rotate(const char *name, Secret *secret, bool *by_pair);
 
 /*
  * Raises 25006 on a standby and in a read-only transaction, 55000 where preloaded workers serve

@@ -130,10 +130,11 @@ take_value(const char *name, const SecretBuf *value, bool adopted, pg_uuid_t *ro
 	Actor actor;
 	AccessScope scope;
 	pg_uuid_t active;
+	bool by_pair;
 
 	actor_current(&actor);
 	/* What is known already is the value in use; a new one goes to the role that rests. */
-	if (adopted || !find_secret_to_rotate(name, &secret))
+	if (adopted || !find_secret_to_rotate(name, &secret, &by_pair))
 		require_secret(name, &secret);
 	access_require(&actor, &secret, PRIVILEGE_MANAGE, "set_value");
 	access_enter(&scope);

@@ -469,6 +469,14 @@ rotor_restore(PG_FUNCTION_ARGS)
 		require_not_paired(&members[0], "restore");
 	for (int i = 0; i < count; i++)
 	{
+		Secret other;
+
+		if (count == 2 && (catalog_find_secret(members[i].name, &other) ||
+						   catalog_find_pair(members[i].name, &pair)))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("secret \"%s\" is managed", members[i].name),
+					 errdetail("One of the two has that name."), errhint("Unmanage it first.")));
 		require_restorable(&members[i]);
 		access_require(&actor, &members[i], PRIVILEGE_MANAGE, "restore");
 	}

@@ -95,7 +95,7 @@ static void
 resolve(const char *name, const Actor *actor, const char *event, bool may_enrol, bool committed,
 		Secret *secret, RotationOrder *order)
 {
-	bool found = find_secret_to_rotate(name, secret);
+	bool found = find_secret_to_rotate(name, secret, &order->by_pair);
 	Oid role = found || !may_enrol ? InvalidOid : get_role_oid(name, true);
 
 	if (!found && !OidIsValid(role))

@@ -106,11 +106,17 @@ require_unmanaged(const char *name, Oid role)
 }
 
 static void
-require_free(const char *name)
+require_free(const char *name, const char *pair_name)
 {
 	Secret other;
 	Pair pair;
 
+	if (strcmp(name, pair_name) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("two roles that are used in turn cannot have the name of one of them"),
+				 errdetail("\"%s\" stands for both.", pair_name),
+				 errhint("Give the two, or one role, another name.")));
 	if (catalog_find_secret(name, &other) || catalog_find_pair(name, &pair))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 						errmsg("secret \"%s\" already exists for another role", name),
@@ -162,7 +168,7 @@ manage_pair(const ManageOrder *order, const Actor *actor, Pair *pair)
 		ManageOrder member = *order;
 
 		require_unmanaged(names.name[i], roles[i]);
-		require_free(names.name[i]);
+		require_free(names.name[i], order->name);
 		member.name = names.name[i];
 		member.role = roles[i];
 		manage_secret(&member, actor, secret);
@@ -218,7 +224,7 @@ manage_pair_outside(const ManageOrder *order, const Actor *actor, Pair *pair)
 		/* Other targets may have accounts of the same name. */
 		member.name = psprintf("%s/%s", order->name, names.name[i]);
 		member.username = names.name[i];
-		require_free(member.name);
+		require_free(member.name, order->name);
 		manage_account(&member, actor, i == 0 ? &pair->resting : &pair->in_use);
 	}
 	insert_pair(order, order->username, pair);

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "catalog.h"
+#include "catalog_read.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "compat.h"
@@ -117,4 +118,35 @@ pair_plan(int64 secret_id, TimestampTz next_rotation)
 	(void) change("UPDATE rotor.secret SET next_rotation = $2 "
 				  "WHERE id = (SELECT resting FROM rotor.pair WHERE in_use = $1)",
 				  secret_id, next_rotation);
+}
+
+void
+pair_lock_again(int64 secret_id)
+{
+	if (catalog_is_resting(secret_id))
+		(void) change("UPDATE rotor.secret SET retire_at = $2 WHERE id = $1 AND retire_at IS NULL",
+					  secret_id, clock_now());
+}
+
+int64
+pair_other(int64 secret_id)
+{
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(secret_id)};
+	bool null;
+	Datum other = catalog_datum("SELECT CASE $1 WHEN in_use THEN resting ELSE in_use END "
+								"FROM rotor.pair WHERE $1 IN (in_use, resting)",
+								1, types, values, &null);
+
+	return null ? 0 : DatumGetInt64(other);
+}
+
+bool
+pair_ends_sessions(int64 secret_id)
+{
+	return change(
+			   "SELECT FROM (SELECT r.terminate_sessions FROM rotor.rotation r JOIN rotor.pair p "
+			   "ON p.in_use = r.secret_id WHERE p.resting = $1 AND r.status = 'success' "
+			   "ORDER BY r.finished_at DESC LIMIT 1) l WHERE l.terminate_sessions",
+			   secret_id, DT_NOBEGIN) > 0;
 }

@@ -27,6 +27,18 @@ extern bool pair_carry_over(int64 secret_id, Oid role, Failure *failure);
  */
 extern void pair_take_turns(int64 secret_id, TimestampTz retire_at, const pg_uuid_t *emergency);
 
+/*
+ * A rotation gave up after it had set the password, and so unlocked the role: if the role rests, it is to
+ * be locked, now unless a later time is planned.
+ */
+extern void pair_lock_again(int64 secret_id);
+
+/* The other secret of the pair; 0 if there is none. */
+extern int64 pair_other(int64 secret_id);
+
+/* Did whoever last rotated the one in use ask for sessions to end? */
+extern bool pair_ends_sessions(int64 secret_id);
+
 /* The secret in use has been rotated: the other one is planned for then (DT_NOEND: never). */
 extern void pair_plan(int64 secret_id, TimestampTz next_rotation);
 

@@ -12,6 +12,7 @@
 #include "compat.h"
 #include "guc.h"
 #include "manage.h"
+#include "pair.h"
 #include "policy.h"
 #include "portability/instr_time.h"
 #include "random.h"
@@ -65,11 +66,26 @@ lock_subject(const RotationOrder *order, bool wait)
 								   : secret_lock(order->secret_id, wait);
 }
 
+static void
+unlock_subject(const RotationOrder *order)
+{
+	if (OidIsValid(order->role))
+		role_unlock(order->role);
+	else
+		secret_unlock(order->secret_id);
+}
+
 void
 job_lock_again(Job *job)
 {
-	if (job->locked)
-		job->locked = lock_subject(job->order, false);
+	if (!job->locked)
+		return;
+	job->locked = lock_subject(job->order, false);
+	if (job->locked && job->turn_lock != 0 && !secret_lock(job->turn_lock, false))
+	{
+		unlock_subject(job->order);
+		job->locked = false;
+	}
 }
 
 bool
@@ -150,6 +166,8 @@ job_new_rotation(Job *job)
 	row->reason = order->reason[0] ? order->reason : NULL;
 	row->terminate_sessions =
 		order->terminate_sessions >= 0 ? order->terminate_sessions : job->policy.terminate_sessions;
+	if (order->retire)
+		row->terminate_sessions |= pair_ends_sessions(job->secret.id);
 	row->actor = order->actor;
 	for (int i = 0; i < FSM_STEP_COUNT; i++)
 		row->step_ms[i] = -1;
@@ -273,7 +291,8 @@ find_open_rotation(Job *job)
 				 errdetail("Its next step, %s, is for rotor worker.", fsm_step_name(job->row.step)),
 				 errhint("Wait until it has ended; rotor.rotations shows it.")));
 	}
-	if ((job->secret.outside_target || job->secret.outside_store) &&
+	/* To lock an account nothing needs to be known of it. */
+	if (!order->retire && (job->secret.outside_target || job->secret.outside_store) &&
 		catalog_unsettled_rotation(job->secret.id, &id))
 	{
 		job->exists = catalog_load_rotation(&id, &job->row, job->context);
@@ -291,22 +310,6 @@ take_up_unsettled(Job *job)
 	failure_set(&job->failure, 0, "what became of it outside is found out first", NULL, NULL);
 	job_advance(job, FSM_OUTCOME_REQUEUED, -1);
 	job_save(job);
-}
-
-/*
- * A role that is about to be locked is rotated instead, and in use again: what was to lock it gives way,
- * and comes back if nothing comes of this. Not if a worker outside has it: nobody knows what it does.
- */
-static void
-pass_over_retirement(Job *job)
-{
-	if (!job->exists || job->row.step != FSM_STEP_RETIRE || job->row.outside ||
-		job->order->scheduled)
-		return;
-	failure_set(&job->failure, 0, "the role is rotated", NULL, NULL);
-	job_advance(job, FSM_OUTCOME_CANCELLED, -1);
-	job_save(job);
-	job->exists = false;
 }
 
 /* Locks the role and finds out where to begin. */
@@ -338,7 +341,9 @@ prepare(Job *job, void *arg)
 		if (!find_open_rotation(job))
 			return;
 		rotation_require_usable(&job->secret);
-		pass_over_retirement(job);
+		job_pass_over_retirement(job);
+		if (!job_take_turn(job))
+			return;
 	}
 	if (order->retire && (job->exists || !job->secret.retiring))
 		return;
@@ -645,10 +650,10 @@ void
 job_free(Job *job)
 {
 	secret_wipe(&job->value, sizeof(job->value));
-	if (job->locked && OidIsValid(job->order->role))
-		role_unlock(job->order->role);
-	else if (job->locked)
-		secret_unlock(job->order->secret_id);
+	if (job->locked && job->turn_lock != 0)
+		secret_unlock(job->turn_lock);
+	if (job->locked)
+		unlock_subject(job->order);
 	MemoryContextDelete(job->context);
 }
 

@@ -29,12 +29,13 @@ typedef struct RotationOrder
 {
 	int64 secret_id; /* 0: take the role under management first */
 	Oid role;
-	bool scheduled;			/* leave it alone if somebody else is at it */
-	bool retire;			/* not rotated: its role is locked, which was in use before */
-	bool rollback;			/* back to the previous version */
-	bool has_version;		/* queued with a value of its own, sealed as pending */
-	pg_uuid_t version;		/* that one */
-	bool in_emergency;		/* the former value has leaked */
+	bool scheduled;	   /* leave it alone if somebody else is at it */
+	bool by_pair;	   /* asked for by the name of two that are used in turn: the one that rests */
+	bool retire;	   /* not rotated: its role is locked, which was in use before */
+	bool rollback;	   /* back to the previous version */
+	bool has_version;  /* queued with a value of its own, sealed as pending */
+	pg_uuid_t version; /* that one */
+	bool in_emergency; /* the former value has leaked */
 	pg_uuid_t emergency;	/* which one */
 	int strategy;			/* -1: the policy's; else a Strategy */
 	int terminate_sessions; /* -1: the policy's; else bool */

@@ -36,6 +36,7 @@ typedef struct Job
 	RotationAnswer *answer;
 	MemoryContext context; /* lives as long as the job */
 	bool locked;		   /* the role's lock is ours */
+	int64 turn_lock;	   /* and that of its pair, under this secret's id; 0: it takes no turns */
 	bool enrol;			   /* the secret is to be made by step create */
 	bool exists;		   /* the rotation has a row */
 	bool unsettled;		   /* that row is a dead letter, which has to be settled first */
@@ -90,6 +91,18 @@ extern bool job_has_strategy(const Job *job, Strategy strategy);
 
 /* True if the secret is one of two that are used in turn. */
 extern bool job_takes_turns(const Job *job);
+
+/*
+ * A role that is about to be locked is rotated instead, and in use again: what was to lock it gives way,
+ * and comes back if nothing comes of this. Not if a worker outside has it: nobody knows what it does.
+ */
+extern void job_pass_over_retirement(Job *job);
+
+/*
+ * Of two secrets that are used in turn one is rotated at a time: they have one entry at a store, and
+ * change places. True if this one's time is now; false if not, 55006 for a caller who waits.
+ */
+extern bool job_take_turn(Job *job);
 
 /* True if the next step is for a worker outside: what it touches is not in this server. */
 extern bool job_is_outside(const Job *job);

@@ -252,6 +252,8 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 	transition = fsm_next(job->row.step, outcome);
 	if (transition == NULL)
 		transition = fsm_next(job->row.step, outcome = FSM_OUTCOME_INTERNAL);
+	if (transition == NULL)
+		elog(ERROR, "nothing follows step %s", fsm_step_name(job->row.step));
 
 	note_outcome(job, transition, outcome);
 	job->row.step_ms[job->row.step] = ms;
@@ -287,6 +289,9 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 		if (job->row.note == NULL)
 			job->row.outcome = NULL;
 	}
+	/* What is locked now is rotated anew, and not taken up where it stopped. */
+	if (transition->status == FSM_STATUS_SUCCESS)
+		catalog_settle_dead_letters(job->row.secret_id);
 	if (transition->step == FSM_STEP_RETIRE)
 	{
 		/* One that gave way comes back, unless its role is in use by then. */
@@ -294,8 +299,8 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 			catalog_plan_retirement(job->row.secret_id, DT_NOEND);
 		return;
 	}
-	if (transition->status == FSM_STATUS_SUCCESS)
-		catalog_settle_dead_letters(job->row.secret_id);
+	if (transition->dead_letter && transition->live != FSM_LIVE_FORMER && job_takes_turns(job))
+		pair_lock_again(job->row.secret_id);
 	if (!job->enrol)
 		plan_next(job, transition->status);
 }

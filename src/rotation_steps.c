@@ -23,6 +23,18 @@
 
 /* --- shared by the steps --- */
 
+/* Of two roles that are used in turn: the one that rests, and both before their first rotation. */
+static bool
+may_be_locked(const Job *job)
+{
+	pg_uuid_t version;
+	SealedValue value;
+
+	return job_takes_turns(job) &&
+		   (catalog_is_resting(job->secret.id) ||
+			!catalog_find_version(job->secret.id, "current", &version, &value));
+}
+
 /*
  * Is the role there and fit to be rotated? Fills *state, its row locked if asked for. False, with
  * job->failure filled, if it will not go by itself.
@@ -37,7 +49,7 @@ preflight(Job *job, bool lock, RoleState *state)
 		failure_set(failure, ERRCODE_UNDEFINED_OBJECT,
 					psprintf("role \"%s\" was dropped", job->secret.username), NULL,
 					"Make the role again and call rotor.unmanage() and rotor.manage().");
-	else if (!state->can_login && !job_takes_turns(job))
+	else if (!state->can_login && !may_be_locked(job))
 		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					psprintf("role \"%s\" is not permitted to log in", state->name),
 					"Its new password could not be proved.",
@@ -505,10 +517,13 @@ step_finish(Job *job)
 	if (job_takes_turns(job))
 		pair_take_turns(job->secret.id, grace_end,
 						job->row.in_emergency ? &job->row.emergency : NULL);
+	else if (job->row.in_emergency && job->secret.outside_target)
+		catalog_hasten_retirement(job->secret.id, clock_now());
 	else if (job_has_strategy(job, STRATEGY_DUAL_WRITE))
-		/* In an emergency the former password went with the change. */
-		catalog_plan_retirement(job->secret.id, job->row.in_emergency ? DT_NOEND : grace_end);
-	if (job->row.terminate_sessions && !job->secret.outside_target && !job_takes_turns(job))
+		catalog_plan_retirement(job->secret.id, grace_end);
+	/* Those of a role that rested so far are none of the application's, unless something has leaked. */
+	if (job->row.terminate_sessions && !job->secret.outside_target &&
+		(!job_takes_turns(job) || job->row.in_emergency))
 		job->sessions_ended =
 			catalog_terminate_sessions(job->secret.role, job->row.actor.pid, job->login_pid);
 	return FSM_OUTCOME_OK;

@@ -289,6 +289,8 @@ bool
 schedule_valid_until(const Policy *policy, TimestampTz *valid_until)
 {
 	TimestampTz now = clock_now();
+	/* A role that is used in turn logs in for a while after the other one's rotation. */
+	int64 grace = policy->strategy == STRATEGY_BLUE_GREEN ? policy->grace_ms * 1000 : 0;
 	PlannedRun run;
 
 	if (policy->valid_until_margin == NULL || !schedule_exists(policy))
@@ -297,8 +299,9 @@ schedule_valid_until(const Policy *policy, TimestampTz *valid_until)
 	if (TIMESTAMP_IS_NOEND(run.from))
 		return false;
 	/* The server compares it with its own clock. */
-	*valid_until = DatumGetTimestampTz(DirectFunctionCall2(
-		timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp() + (run.latest - now)),
-		IntervalPGetDatum(policy->valid_until_margin)));
+	*valid_until = DatumGetTimestampTz(
+		DirectFunctionCall2(timestamptz_pl_interval,
+							TimestampTzGetDatum(GetCurrentTimestamp() + (run.latest - now) + grace),
+							IntervalPGetDatum(policy->valid_until_margin)));
 	return true;
 }

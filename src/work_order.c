@@ -125,6 +125,14 @@ append_admin(StringInfo json, const char *admin, bool takes_turns, const Secret 
 					"Set the account right at its target, then call rotor.rotate().");
 		return false;
 	}
+	if (admin != NULL && row->step == FSM_STEP_RETIRE && strcmp(admin, secret->name) == 0)
+	{
+		/* With what it has by now. */
+		append_value(json, "admin", secret->id, secret->username,
+					 catalog_find_version(secret->id, "current", &version, &value) ? &version
+																				   : NULL);
+		return true;
+	}
 	/* Who is the administrator changes itself. */
 	if (admin == NULL || !changes || strcmp(admin, secret->name) == 0)
 	{
@@ -217,8 +225,8 @@ work_order(const Secret *secret, const Policy *policy, const RotationRow *row,
 					 former.has_previous ? &former.previous : NULL);
 		appendStringInfo(&json, ",\"account\":%s,\"target\":%s,\"store\":%s,\"pair\":%s",
 						 around.account, around.target, around.store, around.pair);
-		complete =
-			append_admin(&json, around.admin, around.other != 0, secret, row, &former, failure);
+		complete = append_admin(&json, around.admin, strcmp(around.pair, "null") != 0, secret, row,
+								&former, failure);
 		append_policy(&json, policy, row);
 	}
 	PG_FINALLY();

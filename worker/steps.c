@@ -50,6 +50,15 @@ note(Outcome *outcome, const char *words)
 		(void) snprintf(outcome->message, sizeof(outcome->message), "%s", words);
 }
 
+/* Does the account have its former password beside the new one? */
+static bool
+has_two_passwords(const Job *job)
+{
+	const char *strategy = job_string(job->policy, "strategy");
+
+	return strategy != NULL && strcmp(strategy, "dual_write") == 0;
+}
+
 /* The credential that changes the account: the admin's, or else one of its own. */
 static const JobValue *
 changer(const Job *job, const JobValue *own)
@@ -96,6 +105,17 @@ find_value_in_force(const Run *run, Outcome *login)
 	return NULL;
 }
 
+/*
+ * Does a login with the version not say that it was set? As the second password it logged in before, and in
+ * an emergency that second one may not have been discarded.
+ */
+static bool
+must_be_sent_again(const Job *job)
+{
+	return job->emergency || (has_two_passwords(job) && (is_same(job->version.id, &job->former) ||
+														 is_same(job->version.id, &job->previous)));
+}
+
 static Outcome
 set_after_looking(Run *run)
 {
@@ -104,7 +124,7 @@ set_after_looking(Run *run)
 	Outcome outcome;
 	const JobValue *found = find_value_in_force(run, &login);
 
-	if (found == &job->version)
+	if (found == &job->version && !must_be_sent_again(job))
 	{
 		login.class = OUTCOME_OK;
 		return login;
@@ -114,7 +134,8 @@ set_after_looking(Run *run)
 	if (found == NULL && login.class != OUTCOME_REFUSED)
 		return login;
 
-	run->settled = true;
+	/* What is sent again may have been done before. */
+	run->settled = found != &job->version;
 	if (found == NULL && !exists(&job->admin))
 		return outcome_make(OUTCOME_PERMANENT, login.code,
 							"the account accepts none of the values that are known: %.300s",
@@ -172,7 +193,7 @@ run_test(Run *run)
 	/* A login changes nothing, whatever became of the one before. */
 	run->settled = true;
 	/* Of two accounts that are used in turn, the other one has the former value, and is locked later. */
-	if (is_accepted(&outcome) && run->job->pair == NULL)
+	if (is_accepted(&outcome) && (run->job->pair == NULL || run->job->emergency))
 		end_sessions(run, changer(run->job, &run->job->version));
 	return outcome;
 }
@@ -244,12 +265,14 @@ run_undo(Run *run)
 	const Job *job = run->job;
 	Outcome outcome;
 	Outcome login;
+	/* The former password logs in beside the new one, or by an account that is to be locked again. */
+	bool says_nothing = has_two_passwords(job) || job_flag(job->pair, "locked", false);
 
 	if (!exists(&job->former) && job->pair != NULL)
 		return retire(run);
 	if (!exists(&job->former))
 		return outcome_make(OUTCOME_PERMANENT, NULL, "there is no former value to give back");
-	if (job->look)
+	if (job->look && !says_nothing)
 	{
 		login = run->target->login(job, &job->former, false, run->deadline);
 		if (is_accepted(&login))

@@ -107,13 +107,13 @@ append_discard(const MySession *session, MySql *sql)
 
 /* What of logging in changes with the value: nothing, but for an account that is used in turn. */
 static const char *
-lock_clause(const MySession *session, const JobValue *value)
+lock_clause(const MySession *session)
 {
 	const cJSON *pair = session->job->pair;
 
 	if (pair == NULL)
 		return "";
-	if (strcmp(value->id, session->job->version.id) == 0)
+	if (session->job->step != STEP_UNDO)
 		return " ACCOUNT UNLOCK";
 	return job_flag(pair, "locked", false) ? " ACCOUNT LOCK" : "";
 }
@@ -123,7 +123,7 @@ static Outcome
 write_change(MySession *session, const JobValue *value, MySql *sql, int *changes)
 {
 	bool mariadb = my_is_mariadb(session->client);
-	const char *lock = lock_clause(session, value);
+	const char *lock = lock_clause(session);
 	Outcome refusal = {.class = OUTCOME_OK};
 	bool retain = retains(session, value, &refusal);
 	RotorError bad;
@@ -154,7 +154,7 @@ write_change(MySession *session, const JobValue *value, MySql *sql, int *changes
 	else
 		sql_append(sql, "%s", lock);
 	/* An emergency takes also the password that an earlier dual_write has left. */
-	if (session->job->emergency && !mariadb)
+	if (session->job->emergency && !mariadb && my_server_version(session->client) >= 80014)
 	{
 		append_discard(session, sql);
 		*changes += session->count;

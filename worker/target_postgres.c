@@ -303,7 +303,8 @@ judge_role(const Session *session, const JobValue *value)
 /*
  * What makes the role, if it is missing, a member of its owner, and gives it the owner's settings and the
  * one by which it logs in as the owner; %s are the two, quoted. Nothing is written if all is as it
- * should be. Settings that are lists are stored as they are to be written.
+ * should be. Settings that are lists are stored as one text, which anybody may have written (SET ... FROM
+ * CURRENT): each of their names is quoted anew.
  */
 static const char take_after_owner[] =
 	"DECLARE member name := %s; owner name := %s; o oid; m oid; s record; e text; place text; "
@@ -327,9 +328,11 @@ static const char take_after_owner[] =
 	"EXECUTE format('ALTER ROLE %%I%%s RESET ALL', member, place); "
 	"FOREACH e IN ARRAY s.config LOOP "
 	"key := split_part(e, '=', 1); value := substr(e, strpos(e, '=') + 1); "
-	"IF value = '\"\"' OR key NOT IN ('search_path', 'temp_tablespaces', 'session_preload_libraries', "
-	"'local_preload_libraries') THEN value := quote_literal(CASE value WHEN '\"\"' THEN '' ELSE value END); "
-	"END IF; "
+	"IF key IN ('search_path', 'temp_tablespaces', 'session_preload_libraries', "
+	"'local_preload_libraries') THEN value := coalesce((SELECT string_agg(quote_literal(coalesce("
+	"replace(x[1], '\"\"', '\"'), lower(x[2]))), ', ') FROM regexp_matches(value, "
+	"'\"((?:[^\"]|\"\")*)\"|([^,\"[:space:]]+)', 'g') x), ''''''); "
+	"ELSE value := quote_literal(value); END IF; "
 	"EXECUTE format('ALTER ROLE %%I%%s SET %%I TO %%s', member, place, key, value); "
 	"END LOOP; END LOOP; END";
 
@@ -432,13 +435,13 @@ send_change(const Session *session, const char *verifier, const char *login)
 
 /* What of logging in changes with the value: nothing, but for an account that is used in turn. */
 static const char *
-login_clause(const Session *session, const JobValue *value)
+login_clause(const Session *session)
 {
 	const cJSON *pair = session->job->pair;
 
 	if (pair == NULL)
 		return "";
-	if (strcmp(value->id, session->job->version.id) == 0)
+	if (session->job->step != STEP_UNDO)
 		return " LOGIN";
 	return job_flag(pair, "locked", false) ? " NOLOGIN" : "";
 }
@@ -455,7 +458,7 @@ change(const Session *session, const JobValue *value)
 			(int) job_number(session->job->policy, "scram_iterations", SCRAM_DEFAULT_ITERATIONS),
 			NULL, 0, verifier, &bad))
 		return outcome_of_error(OUTCOME_PERMANENT, &bad);
-	outcome = send_change(session, verifier, login_clause(session, value));
+	outcome = send_change(session, verifier, login_clause(session));
 	secret_wipe(verifier, sizeof(verifier));
 	return outcome;
 }

@@ -36,6 +36,7 @@ typedef struct Order
 	const char *options;  /* the account's */
 	const char *policy;
 	const char *pair; /* NULL: none */
+	const char *step; /* NULL: set */
 	bool emergency;
 } Order;
 

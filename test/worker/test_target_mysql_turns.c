@@ -130,14 +130,16 @@ TURN_TEST(the_account_that_rests_is_locked_and_a_new_password_unlocks_it)
 TURN_TEST(a_former_password_comes_back_with_the_lock_that_it_was_under)
 {
 	Job *job = turn(MARK "-3", PAIR("true"), NULL);
+	Job *back = job_of(&(Order){.user = MEMBER, .pair = PAIR("true"), .step = "undo"});
 	JobValue admin = value_of("admin", "admin-password");
 	JobValue former = value_of(MEMBER, MARK "-2");
 
 	memset(former.id, '2', sizeof(former.id) - 1);
 	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
-	assert_outcome(target_mysql.set(job, &former, &admin, deadline_in(20000)), OUTCOME_OK, "");
+	assert_outcome(target_mysql.set(back, &former, &admin, deadline_in(20000)), OUTCOME_OK, "");
 	assert_int_equal(locked_accounts(), 1);
 	assert_outcome(login_of(job, MARK "-2"), OUTCOME_PROVED, locked_code());
+	job_free(back);
 	job_free(job);
 }
 

@@ -175,6 +175,31 @@ TEST(it_follows_its_owners_settings_and_nothing_is_written_if_they_are_the_same)
 	job_free(job);
 }
 
+TEST(what_the_owner_has_stored_is_a_value_and_never_a_statement)
+{
+	Job *job = turn("set", false, OWNER_JSON);
+
+	run("SET search_path = DEFAULT;"
+		"SELECT set_config('search_path', 'public;alter/**/role/**/app/**/superuser', false);"
+		"ALTER ROLE " OWNER " SET search_path FROM CURRENT;"
+		"SELECT set_config('search_path', 'a, \"b \"\"c\"\"\", D', false);"
+		"ALTER ROLE " OWNER " IN DATABASE postgres SET search_path FROM CURRENT;"
+		"RESET search_path");
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	expect("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'", "f");
+	expect("SELECT count(*) FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole "
+		   "CROSS JOIN unnest(s.setconfig) c WHERE r.rolname = " MEMBER_TEXT
+		   " AND c = 'search_path=\"public;alter/**/role/**/app/**/superuser\"'",
+		   "1");
+	expect("SELECT count(*) FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole "
+		   "CROSS JOIN unnest(s.setconfig) c WHERE r.rolname = " MEMBER_TEXT
+		   " AND c = 'search_path=a, \"b \"\"c\"\"\", d'",
+		   "1");
+	run("ALTER ROLE " OWNER " RESET search_path; ALTER ROLE " OWNER
+		" IN DATABASE postgres RESET search_path");
+	job_free(job);
+}
+
 TEST(the_role_that_rests_is_locked_and_a_new_password_unlocks_it)
 {
 	Job *job = turn("set", true, OWNER_JSON);
@@ -195,13 +220,19 @@ TEST(a_former_password_comes_back_with_the_lock_that_it_was_under)
 {
 	Job *locked = turn("undo", true, OWNER_JSON);
 	Job *open = turn("undo", false, OWNER_JSON);
+	Job *new = turn("set", false, OWNER_JSON);
 
-	assert_outcome(set(open, &open->version), OUTCOME_OK, "");
+	assert_outcome(set(new, &new->version), OUTCOME_OK, "");
 	assert_outcome(set(open, &open->former), OUTCOME_OK, "");
 	expect(CAN_LOG_IN, "t");
 	assert_outcome(login(open, &open->former), OUTCOME_OK, "");
 	assert_outcome(set(locked, &locked->former), OUTCOME_OK, "");
 	expect(CAN_LOG_IN, "f");
+	/* a roll-back's own value is a former one too */
+	assert_outcome(set(new, &new->version), OUTCOME_OK, "");
+	assert_outcome(set(locked, &locked->version), OUTCOME_OK, "");
+	expect(CAN_LOG_IN, "f");
+	job_free(new);
 	job_free(locked);
 	job_free(open);
 }
@@ -238,6 +269,7 @@ main(void)
 		cmocka_unit_test(a_role_that_is_missing_is_made_and_logs_in_as_its_owner),
 		cmocka_unit_test(
 			it_follows_its_owners_settings_and_nothing_is_written_if_they_are_the_same),
+		cmocka_unit_test(what_the_owner_has_stored_is_a_value_and_never_a_statement),
 		cmocka_unit_test(the_role_that_rests_is_locked_and_a_new_password_unlocks_it),
 		cmocka_unit_test(a_former_password_comes_back_with_the_lock_that_it_was_under),
 		cmocka_unit_test(without_an_owner_or_the_right_to_it_nothing_is_changed),

@@ -67,7 +67,7 @@ SELECT rotor.describe('t_pair') - 'versions' - 'last_result' - 'created_at' - 'l
 SELECT rotor.describe('t_pair_blue') ->> 'pair' AS pair;
 
 -- What leaks is left behind for good: both get another value.
-SELECT status, rotations FROM rotor.rotate_all(pattern => 't\_pair%', reason => 'leaked');
+SELECT status, rotations FROM rotor.rotate_all(pattern => 't\_pair', reason => 'leaked');
 SELECT count(*) AS both FROM rotor.rotations WHERE secret ~ '^t_pair_' AND trigger = 'emergency' AND status = 'success';
 :login
 
@@ -102,7 +102,8 @@ SELECT t.error($$SELECT rotor.manage('t_one', policy => 't_turns', options => '{
 SELECT t.error($$SELECT rotor.manage('t_one', policy => 't_turns', options => '{"roles": ["t_pair_blue", "t_two"]}')$$);
 SELECT t.error($$SELECT rotor.manage('t_one', policy => 't_turns', options => '{"roles": ["t_two", "t_two"]}')$$);
 SELECT t.error(format($$SELECT rotor.manage('t_one', policy => 't_turns', options => '{"roles": [%s, "t_two"]}')$$, to_json(repeat('x', 64))));
-SELECT count(*) AS none_was_made FROM pg_roles WHERE rolname IN ('t_two', 't_one_blue');
+SELECT t.error($$SELECT rotor.manage('t_three', 't_one', policy => 't_turns', options => '{"roles": ["t_two", "t_three"]}')$$);
+SELECT count(*) AS none_was_made FROM pg_roles WHERE rolname IN ('t_two', 't_three', 't_one_blue');
 
 -- Rights on the pair are rights on both; whoever manages it needs the server's own rights to make roles.
 CREATE ROLE t_reader;
