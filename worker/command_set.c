@@ -9,8 +9,11 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "control_check.h"
 #include "control_db.h"
+#include "http_client.h"
 #include "options.h"
+#include "store.h"
 
 static int
 complain(const char *message, const char *hint)
@@ -79,11 +82,11 @@ read_value(SecretBuf *value, RotorError *err)
 
 /* Takes the flag out of the arguments; the rest are settings. */
 static bool
-take_adopt(int *argc, char **argv)
+take_flag(int *argc, char **argv, const char *flag)
 {
 	for (int i = 1; i < *argc; i++)
 	{
-		if (strcmp(argv[i], "--adopt") != 0)
+		if (strcmp(argv[i], flag) != 0)
 			continue;
 		memmove(&argv[i], &argv[i + 1], (size_t) (*argc - i) * sizeof(*argv));
 		(*argc)--;
@@ -92,8 +95,45 @@ take_adopt(int *argc, char **argv)
 	return false;
 }
 
+/* The value that the secret's store has as current; what is wrong is in *err. */
+static bool
+read_from_store(ControlDb *db, const char *secret, SecretBuf *value, PgError *err)
+{
+	const StoreClass *store;
+	SecretBuf username = {0};
+	RotorError bad;
+	Job *job;
+	Outcome outcome;
+	bool done = false;
+
+	if (control_secret_job(db, secret, &job, err) != CONTROL_DONE)
+		return false;
+	store = store_find(job->store_type);
+	if (store == NULL || store->read == NULL)
+		pg_error_say(err, "the secret is in no store outside");
+	else if (!http_client_init(&bad))
+		pg_error_say(err, bad.message);
+	else
+	{
+		outcome = store->read(job, &username, value, deadline_in(option_number(OPT_ACT_TIMEOUT)));
+		outcome_scrub(&outcome, value);
+		if (outcome.class != OUTCOME_OK)
+			pg_error_say(err, outcome.message[0] != '\0' ? outcome.message : outcome.code);
+		else if (value->len == 0)
+			pg_error_say(err, "the store has no password for it");
+		else if (username.len > 0 && strcmp(username.data, job->username) != 0)
+			pg_error_say(err, "the store has the password of another account");
+		else
+			done = true;
+	}
+	secret_buf_wipe(&username);
+	job_free(job);
+	return done;
+}
+
+/* Sends the value, or first reads it from the store. */
 static int
-send_value(const char *secret, const SecretBuf *value, bool adopt)
+send_value(const char *secret, SecretBuf *value, bool adopt, bool from_store)
 {
 	ControlDb *db;
 	PgError err = {0};
@@ -105,7 +145,8 @@ send_value(const char *secret, const SecretBuf *value, bool adopt)
 	if (db == NULL)
 		pg_error_say(&err, "out of memory");
 	else if (control_connect(db, &err) == CONTROL_CONNECTED)
-		done = control_set_value(db, secret, value, adopt, rotation, &err) == CONTROL_DONE;
+		done = (!from_store || read_from_store(db, secret, value, &err)) &&
+			   control_set_value(db, secret, value, adopt, rotation, &err) == CONTROL_DONE;
 	if (!done)
 		(void) fprintf(stderr, "rotor set: %s%s%s\n", err.sqlstate,
 					   err.sqlstate[0] != '\0' ? ": " : "", err.message);
@@ -122,16 +163,19 @@ command_set(int argc, char **argv)
 {
 	SecretBuf value = {0};
 	RotorError err;
-	bool adopt = take_adopt(&argc, argv);
+	bool from_store = take_flag(&argc, argv, "--from-store");
+	/* What the store has is what applications use: it is never a value to rotate to. */
+	bool adopt = take_flag(&argc, argv, "--adopt") || from_store;
 	int status;
 	int rest;
 
 	if (!options_init(argc, argv, environ, &rest, &err))
 		return complain(err.message, err.hint);
 	if (rest != argc - 1)
-		return complain("one secret must be named", "The value is read from standard input.");
-	if (read_value(&value, &err))
-		status = send_value(argv[rest], &value, adopt);
+		return complain("one secret must be named",
+						"The value is read from standard input, or with --from-store from there.");
+	if (from_store || read_value(&value, &err))
+		status = send_value(argv[rest], &value, adopt, from_store);
 	else
 		status = complain(err.message, err.hint);
 	secret_buf_wipe(&value);

@@ -1,5 +1,5 @@
 /*
- * control_check.c - what `rotor check` asks the control database; see control_check.h.
+ * control_check.c - what `rotor check` and `rotor set` ask the control database; see control_check.h.
  */
 #include "control_check.h"
 
@@ -34,10 +34,13 @@ static const char *const functions[] = {
 	"'admin', CASE WHEN a.s IS NULL THEN NULL ELSE pg_catalog.jsonb_build_object("             \
 	"'id', a.s ->> 'version_id', 'username', a.s ->> 'username', "                             \
 	"'password', a.s ->> 'password') END, "                                                    \
-	"'store', pg_catalog.jsonb_build_object('name', 'local', 'type', 'local')) "               \
+	"'store', pg_catalog.jsonb_build_object('name', 'local', 'type', 'local'), "               \
+	"'pair', CASE WHEN p.name IS NOT NULL THEN pg_catalog.jsonb_build_object('name', p.name, " \
+	"'owner', p.owner) END) "                                                                  \
 	"FROM rotor.target t LEFT JOIN LATERAL (SELECT * FROM rotor.secret "                       \
 	"WHERE target = t.name AND deleted_at IS NULL AND name IS DISTINCT FROM t.admin "          \
-	"ORDER BY id LIMIT 1) s ON true, "                                                         \
+	"ORDER BY id LIMIT 1) s ON true "                                                          \
+	"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting), "                                \
 	"LATERAL rotor.get_secret(t.admin) AS a (s) WHERE t.name = $1"
 
 #define STORE_JOB                                                                            \
@@ -45,10 +48,21 @@ static const char *const functions[] = {
 	"'account', pg_catalog.jsonb_build_object('username', 'none'), "                         \
 	"'target', pg_catalog.jsonb_build_object('name', 'self', 'type', 'self'), "              \
 	"'store', pg_catalog.jsonb_build_object('name', o.name, 'type', o.type, "                \
-	"'options', o.options, 'key', coalesce(s.options ->> 'key', s.name))) "                  \
+	"'options', o.options, 'key', coalesce(s.options ->> 'key', p.name, s.name))) "          \
 	"FROM rotor.store o LEFT JOIN LATERAL (SELECT * FROM rotor.secret "                      \
 	"WHERE store = o.name AND deleted_at IS NULL ORDER BY id LIMIT 1) s ON true "            \
-	"WHERE o.name = $1"
+	"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) WHERE o.name = $1"
+
+#define SECRET_JOB                                                                  \
+	"SELECT pg_catalog.jsonb_build_object(" NO_ROTATION ", 'secret', s.name, "      \
+	"'account', pg_catalog.jsonb_build_object('username', s.username, "             \
+	"'options', s.options), "                                                       \
+	"'target', pg_catalog.jsonb_build_object('name', 'self', 'type', 'self'), "     \
+	"'store', pg_catalog.jsonb_build_object('name', o.name, 'type', o.type, "       \
+	"'options', o.options, 'key', coalesce(s.options ->> 'key', p.name, s.name))) " \
+	"FROM rotor.secret s JOIN rotor.store o ON o.name = s.store "                   \
+	"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) "                      \
+	"WHERE s.name = $1 AND s.deleted_at IS NULL"
 
 ControlResult
 control_check_rights(ControlDb *db, const char **missing, PgError *err)
@@ -103,15 +117,14 @@ control_check_names(ControlDb *db, bool stores, char ***names, int *count, PgErr
 	return result;
 }
 
-ControlResult
-control_check_job(ControlDb *db, bool store, const char *name, Job **job, PgError *err)
+static ControlResult
+ask_for_job(ControlDb *db, const char *sql, const char *name, Job **job, PgError *err)
 {
 	const char *values[] = {name};
 	int64_t asked_at = clock_ms();
 	PgAnswer *answer;
 	RotorError bad;
-	ControlResult result =
-		control_call(db, store ? STORE_JOB : TARGET_JOB, 1, values, &answer, err);
+	ControlResult result = control_call(db, sql, 1, values, &answer, err);
 
 	*job = NULL;
 	if (result == CONTROL_DONE && pg_value(answer, 0, 0) != NULL)
@@ -132,4 +145,16 @@ control_check_job(ControlDb *db, bool store, const char *name, Job **job, PgErro
 	}
 	pg_answer_free(answer);
 	return result;
+}
+
+ControlResult
+control_check_job(ControlDb *db, bool store, const char *name, Job **job, PgError *err)
+{
+	return ask_for_job(db, store ? STORE_JOB : TARGET_JOB, name, job, err);
+}
+
+ControlResult
+control_secret_job(ControlDb *db, const char *secret, Job **job, PgError *err)
+{
+	return ask_for_job(db, SECRET_JOB, secret, job, err);
 }

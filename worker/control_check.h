@@ -1,5 +1,5 @@
 /*
- * control_check.h - what `rotor check` asks the control database.
+ * control_check.h - what `rotor check` and `rotor set --from-store` ask the control database.
  *
  * Part of control_db.c's room: it knows rotor's SQL too. Changes nothing.
  */
@@ -25,5 +25,8 @@ control_check_names(ControlDb *db, bool stores, char ***names, int *count, PgErr
  */
 extern ControlResult
 control_check_job(ControlDb *db, bool store, const char *name, Job **job, PgError *err);
+
+/* The same for the store of that secret, with its own account and key. */
+extern ControlResult control_secret_job(ControlDb *db, const char *secret, Job **job, PgError *err);
 
 #endif

@@ -22,6 +22,7 @@ static const char usage[] =
 	"  rotor check             connects to everything that is configured, reports line by line\n"
 	"  rotor set NAME          reads a value from standard input and rotates the secret to it\n"
 	"      --adopt             the account has the value already: it only becomes current\n"
+	"      --from-store        adopts the value that the secret's store has as current\n"
 	"\n"
 	"      --help              prints this; after a command, also its settings\n"
 	"      --help=markdown     after a command: its settings as a page\n"

@@ -458,8 +458,9 @@ check(const Job *job, const JobValue *by, Deadline deadline)
 	if (is_denied(&outcome) && has_account && strcmp(mysql_username(job, by), job->username) == 0)
 		outcome = mysql_find_myself(&session);
 	/* Without an account it was only to be seen whether it may look for one. */
-	if (outcome.class == OUTCOME_OK || (session.client != NULL && !has_account &&
-										strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0))
+	if (outcome.class == OUTCOME_OK ||
+		(session.client != NULL && (!has_account || job->pair != NULL) &&
+		 strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0))
 	{
 		unsigned long version = my_server_version(session.client);
 		const char *tls = my_tls_version(session.client);

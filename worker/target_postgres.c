@@ -622,7 +622,8 @@ report(const Session *session)
 	const char *tls = pg_tls_version(session->client);
 	const char *missing = NULL;
 
-	if (session->role[0] != '\0')
+	/* One that is used in turn is made when it is rotated first. */
+	if (session->role[0] != '\0' && (session->found.exists || session->job->pair == NULL))
 	{
 		if (!session->found.exists)
 			return outcome_make(OUTCOME_PERMANENT, "42704", "role \"%.63s\" does not exist",

@@ -130,6 +130,7 @@ my %not_run = (
 	'adduser --system --group --home /var/lib/rotor --no-create-home rotor' => 'needs root and systemd',
 	'[Service]' => 'needs systemd',
 	'rotor set --adopt pg2_admin --control-user=postgres' => 'the README has it too',
+	'rotor set --from-store orders --control-user=postgres' => '349_adopt_from_store.pl does this',
 	'curl -s http://127.0.0.1:9469/readyz' => 'asked above, without curl',
 	'rotor_control_connected == 0                          for 5 minutes' => 'expressions for Prometheus',
 );
