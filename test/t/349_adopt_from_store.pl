@@ -5,6 +5,7 @@ use warnings;
 use IPC::Run ();
 use JSON::PP ();
 use PostgreSQL::Test::Utils;
+use RotorCrash;
 use RotorTest;
 use RotorOutside;
 use Test::More;
