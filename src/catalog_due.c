@@ -17,6 +17,7 @@ static KnownRelation secret_retire_known = {.name = "secret_retire"};
 static KnownRelation secret_due_known = {.name = "secret_due"};
 static KnownRelation rotation_known = {.name = "rotation"};
 static KnownRelation rotation_due_known = {.name = "rotation_due"};
+static KnownRelation rotation_dead_known = {.name = "rotation_dead"};
 static KnownRelation rotation_one_active_known = {.name = "rotation_one_active"};
 
 /* An unfinished rotation has its own time for what comes next. */
@@ -112,6 +113,34 @@ each_unfinished(TimestampTz from, VisitDue visit, void *arg)
 	scan_end(&scan);
 }
 
+/*
+ * Is there a dead letter after which nobody knows what is in use outside? Somebody looks into that before
+ * anything is locked or discarded.
+ */
+static bool
+has_open_question(int64 secret_id)
+{
+	TableScan scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	bool found = false;
+
+	ScanKeyInit(&key, ROTATION_SECRET_ID, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(secret_id));
+	scan_begin(&scan, &rotation_known, &rotation_dead_known, &key, 1);
+	while (!found && HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		char step[16];
+
+		scan_text(&scan, tuple, ROTATION_STEP, step, sizeof(step));
+		found = strcmp(step, "retire") != 0 &&
+				(strcmp(step, "finish") == 0 || strcmp(step, "undo") == 0 ||
+				 DatumGetBool(scan_required(&scan, tuple, ROTATION_UNSETTLED)));
+	}
+	scan_end(&scan);
+	return found;
+}
+
 /* Visits the secrets whose roles are to be locked. */
 static void
 each_retiring(TimestampTz from, VisitDue visit, void *arg)
@@ -132,7 +161,7 @@ each_retiring(TimestampTz from, VisitDue visit, void *arg)
 						.role = DatumGetObjectId(scan_required(&scan, tuple, SECRET_ROLE_OID)),
 						.retire = true};
 
-		if (!has_unfinished_rotation(item.secret_id))
+		if (!has_unfinished_rotation(item.secret_id) && !has_open_question(item.secret_id))
 			more = visit(&item, DatumGetTimestampTz(scan_required(&scan, tuple, SECRET_RETIRE_AT)),
 						 arg);
 	}

@@ -150,3 +150,14 @@ pair_ends_sessions(int64 secret_id)
 			   "ORDER BY r.finished_at DESC LIMIT 1) l WHERE l.terminate_sessions",
 			   secret_id, DT_NOBEGIN) > 0;
 }
+
+bool
+pair_other_logs_in(int64 secret_id)
+{
+	return change("SELECT FROM rotor.pair p JOIN rotor.secret s ON s.id = p.in_use "
+				  "JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid "
+				  "JOIN rotor.version v ON v.secret_id = s.id AND v.stage = 'current' "
+				  "WHERE p.resting = $1 AND a.rolcanlogin "
+				  "AND v.fingerprint = sha256(convert_to(a.rolpassword, 'UTF8'))",
+				  secret_id, DT_NOBEGIN) > 0;
+}

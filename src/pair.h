@@ -36,6 +36,9 @@ extern void pair_lock_again(int64 secret_id);
 /* The other secret of the pair; 0 if there is none. */
 extern int64 pair_other(int64 secret_id);
 
+/* Has the role of the other one LOGIN, and the verifier of its secret's current version? */
+extern bool pair_other_logs_in(int64 secret_id);
+
 /* Did whoever last rotated the one in use ask for sessions to end? */
 extern bool pair_ends_sessions(int64 secret_id);
 

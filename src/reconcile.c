@@ -133,9 +133,14 @@ bind_role(int64 id, Oid role, const char *name)
 
 	(void) catalog_execute(
 		"UPDATE rotor.secret SET role_oid = $2, system_identifier = $3, username = $4, "
-		"retire_at = NULL WHERE id = $1",
+		"retire_at = CASE WHEN $2 <> 0 AND retire_at IS NOT NULL THEN greatest(retire_at, "
+		"clock_timestamp() + (SELECT grace_period FROM rotor.policy p WHERE p.name = policy)) END "
+		"WHERE id = $1",
 		4, types, values, NULL);
-	/* What was to be locked when the dump was made may be in use now. The owner goes by its name. */
+	/*
+	 * What was to be locked when the dump was made may be in use now: there is time to see to it, and
+	 * the role in use is looked at before. Outside nobody can look. The owner goes by its name.
+	 */
 	(void) catalog_execute(
 		"UPDATE rotor.pair p SET owner_oid = coalesce((SELECT a.oid FROM pg_catalog.pg_authid a "
 		"WHERE a.rolname = p.owner), 0) WHERE $1 IN (p.in_use, p.resting) AND $2 <> 0",
@@ -189,6 +194,11 @@ reconcile_names(int64 id, const Actor *actor)
 		"UPDATE rotor.access_grant g SET role_name = a.rolname FROM rotor.secret s, "
 		"pg_catalog.pg_authid a WHERE s.id = g.secret_id AND s.system_identifier = $2 "
 		"AND a.oid = g.role_oid AND a.rolname <> g.role_name AND $1 IN (0, s.id)",
+		2, types, values, NULL);
+	(void) catalog_execute(
+		"UPDATE rotor.pair p SET owner_oid = a.oid FROM rotor.secret s, pg_catalog.pg_authid a "
+		"WHERE s.id = p.in_use AND s.system_identifier = $2 AND s.role_oid <> 0 "
+		"AND p.owner_oid = 0 AND a.rolname = p.owner AND $1 IN (0, p.in_use, p.resting)",
 		2, types, values, NULL);
 	(void) catalog_execute(
 		"UPDATE rotor.pair p SET owner = a.rolname FROM rotor.secret s, pg_catalog.pg_authid a "

@@ -291,8 +291,7 @@ find_open_rotation(Job *job)
 				 errdetail("Its next step, %s, is for rotor worker.", fsm_step_name(job->row.step)),
 				 errhint("Wait until it has ended; rotor.rotations shows it.")));
 	}
-	/* To lock an account nothing needs to be known of it. */
-	if (!order->retire && (job->secret.outside_target || job->secret.outside_store) &&
+	if ((job->secret.outside_target || job->secret.outside_store) &&
 		catalog_unsettled_rotation(job->secret.id, &id))
 	{
 		job->exists = catalog_load_rotation(&id, &job->row, job->context);

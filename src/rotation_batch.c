@@ -51,7 +51,12 @@ fail_all(Batch *batch, const Failure *failure)
 		Job *job = batch->members[i].job;
 
 		if (!batch->members[i].active)
+		{
+			/* Its locks went with the transaction. */
+			job->locked = false;
+			job->turn_lock = 0;
 			continue;
+		}
 		job->done = false;
 		job->failure = *failure;
 		job_lock_again(job);

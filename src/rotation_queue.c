@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "pair.h"
 #include "report.h"
 #include "rotation_job.h"
 #include "utils/builtins.h"
@@ -20,6 +21,18 @@ job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, 
 	job->policy = *policy;
 	job->sessions_ended = -1;
 	return job;
+}
+
+/* What is taken up again goes on from the middle: the other of two that are used in turn must not. */
+static void
+require_turn(const Secret *secret)
+{
+	int64 other = pair_other(secret->id);
+
+	if (other != 0 && catalog_is_rotating(other))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
+						errdetail("Of two roles that are used in turn, the other one is rotated."),
+						errhint("Wait until it has ended; rotor.rotations shows it.")));
 }
 
 /*
@@ -46,6 +59,7 @@ requeue_unsettled(const RotationOrder *order, const Secret *secret, const Policy
 	if (!catalog_load_rotation(id, &row, CurrentMemoryContext))
 		elog(ERROR, "the rotation is gone");
 	job = job_for_row(&row, secret, policy, &order->actor);
+	require_turn(secret);
 	job_advance(job, FSM_OUTCOME_REQUEUED, -1);
 	job_save(job);
 	ereport(NOTICE, (errmsg("an earlier rotation of this secret was taken up"),
@@ -120,6 +134,7 @@ rotation_requeue(RotationRow *row, const Secret *secret, const Policy *policy, c
 	if (catalog_active_rotation(row->secret_id, &active))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
 						errhint("Wait until it has ended; rotor.rotations shows it.")));
+	require_turn(secret);
 	job_advance(job, FSM_OUTCOME_REQUEUED, -1);
 	job_save(job);
 }

@@ -299,7 +299,9 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 			catalog_plan_retirement(job->row.secret_id, DT_NOEND);
 		return;
 	}
-	if (transition->dead_letter && transition->live != FSM_LIVE_FORMER && job_takes_turns(job))
+	/* Where labels of a store stand must be known: it may have the role in use. */
+	if (transition->dead_letter && transition->live == FSM_LIVE_NEW && !job->row.unsettled &&
+		outcome != FSM_OUTCOME_INTERNAL && job_takes_turns(job))
 		pair_lock_again(job->row.secret_id);
 	if (!job->enrol)
 		plan_next(job, transition->status);

@@ -510,6 +510,15 @@ step_finish(Job *job)
 		}
 		if (!role_is_ours(job, &state))
 			return superseded(job);
+		/* By hand, or by what should have waited: it must not be the one in use. */
+		if (job_takes_turns(job) && !state.can_login)
+		{
+			failure_set(&job->failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+						psprintf("role \"%s\" is not permitted to log in", state.name),
+						"Its password is right, but nobody could use it.",
+						"Give it LOGIN and requeue, or rotate again.");
+			return FSM_OUTCOME_PERMANENT;
+		}
 	}
 	catalog_note_verified(&job->row.version);
 	catalog_drop_verifier(&job->row.id);
@@ -578,6 +587,14 @@ step_retire(Job *job)
 	if (!catalog_load_role(job->secret.role, true, &state))
 	{
 		failure_set(&job->failure, ERRCODE_UNDEFINED_OBJECT, "the role was dropped", NULL, NULL);
+		return FSM_OUTCOME_PERMANENT;
+	}
+	/* After a restore it may be this one that applications use. */
+	if (!pair_other_logs_in(job->secret.id))
+	{
+		failure_set(&job->failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					"the role in use does not have the password that rotor knows, or cannot log in",
+					"So the other one was not locked.", "Rotate, and requeue this.");
 		return FSM_OUTCOME_PERMANENT;
 	}
 	if (state.can_login)

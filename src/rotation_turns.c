@@ -28,13 +28,17 @@ job_take_turn(Job *job)
 	const RotationOrder *order = job->order;
 	int64 other = pair_other(job->secret.id);
 	bool is_free;
+	bool begun;
 
 	if (other == 0)
 		return true;
 	is_free = secret_lock(Min(other, job->secret.id), false);
 	if (is_free)
 		job->turn_lock = Min(other, job->secret.id);
-	is_free = is_free && !catalog_is_rotating(other);
+	/* What has begun goes on; in an emergency only a store's one entry for both is a reason to wait. */
+	begun = job->exists && !job->unsettled && job->row.status != FSM_STATUS_PENDING;
+	is_free = is_free && (begun || (order->in_emergency && !job->secret.outside_store) ||
+						  !catalog_is_rotating(other));
 	if (is_free && order->by_pair && !job->exists && !catalog_is_resting(job->secret.id))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation has just ended"),
 						errdetail("The two roles have changed places meanwhile."),

@@ -123,6 +123,9 @@ read_from_store(ControlDb *db, const char *secret, SecretBuf *value, PgError *er
 			pg_error_say(err, "the store has no password for it");
 		else if (username.len > 0 && strcmp(username.data, job->username) != 0)
 			pg_error_say(err, "the store has the password of another account");
+		/* In this cluster the role's own verifier says so. */
+		else if (username.len == 0 && strcmp(job->target_type, "self") != 0)
+			pg_error_say(err, "the store does not say whose password it has");
 		else
 			done = true;
 	}

@@ -53,16 +53,19 @@ static const char *const functions[] = {
 	"WHERE store = o.name AND deleted_at IS NULL ORDER BY id LIMIT 1) s ON true "            \
 	"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) WHERE o.name = $1"
 
-#define SECRET_JOB                                                                  \
-	"SELECT pg_catalog.jsonb_build_object(" NO_ROTATION ", 'secret', s.name, "      \
-	"'account', pg_catalog.jsonb_build_object('username', s.username, "             \
-	"'options', s.options), "                                                       \
-	"'target', pg_catalog.jsonb_build_object('name', 'self', 'type', 'self'), "     \
-	"'store', pg_catalog.jsonb_build_object('name', o.name, 'type', o.type, "       \
-	"'options', o.options, 'key', coalesce(s.options ->> 'key', p.name, s.name))) " \
-	"FROM rotor.secret s JOIN rotor.store o ON o.name = s.store "                   \
-	"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) "                      \
-	"WHERE s.name = $1 AND s.deleted_at IS NULL"
+/* A pair's name stands for the one in use. */
+#define SECRET_JOB                                                                     \
+	"SELECT pg_catalog.jsonb_build_object(" NO_ROTATION ", 'secret', s.name, "         \
+	"'account', pg_catalog.jsonb_build_object('username', s.username, "                \
+	"'options', s.options), "                                                          \
+	"'target', pg_catalog.jsonb_build_object('name', t.name, 'type', t.type), "        \
+	"'store', pg_catalog.jsonb_build_object('name', o.name, 'type', o.type, "          \
+	"'options', o.options, 'key', coalesce(s.options ->> 'key', p.name, s.name))) "    \
+	"FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "                    \
+	"JOIN rotor.store o ON o.name = s.store "                                          \
+	"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) "                         \
+	"WHERE s.deleted_at IS NULL AND (s.name = $1 OR p.name = $1 AND s.id = p.in_use) " \
+	"ORDER BY s.name = $1 DESC LIMIT 1"
 
 ControlResult
 control_check_rights(ControlDb *db, const char **missing, PgError *err)
@@ -140,7 +143,7 @@ ask_for_job(ControlDb *db, const char *sql, const char *name, Job **job, PgError
 	else if (result == CONTROL_DONE)
 	{
 		*err = (PgError){0};
-		pg_error_say(err, "it is no longer there");
+		pg_error_say(err, "there is nothing of that name");
 		result = CONTROL_REFUSED;
 	}
 	pg_answer_free(answer);

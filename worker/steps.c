@@ -265,13 +265,21 @@ run_undo(Run *run)
 	const Job *job = run->job;
 	Outcome outcome;
 	Outcome login;
-	/* The former password logs in beside the new one, or by an account that is to be locked again. */
-	bool says_nothing = has_two_passwords(job) || job_flag(job->pair, "locked", false);
+	/* An account that is to be locked again has to be. */
+	bool says_nothing = job_flag(job->pair, "locked", false);
 
 	if (!exists(&job->former) && job->pair != NULL)
 		return retire(run);
 	if (!exists(&job->former))
 		return outcome_make(OUTCOME_PERMANENT, NULL, "there is no former value to give back");
+	/* With two passwords the former one logs in beside the new one, until that one does not. */
+	if (job->look && has_two_passwords(job))
+	{
+		login = run->target->login(job, &job->version, false, run->deadline);
+		if (login.class != OUTCOME_REFUSED && !is_accepted(&login))
+			return login;
+		says_nothing = is_accepted(&login);
+	}
 	if (job->look && !says_nothing)
 	{
 		login = run->target->login(job, &job->former, false, run->deadline);

@@ -394,7 +394,13 @@ login(const Job *job, const JobValue *value, bool query, Deadline deadline)
 	Outcome outcome;
 
 	if (client == NULL)
-		return judge_refusal(&err);
+	{
+		outcome = judge_refusal(&err);
+		/* An account that is used in turn is of no use if it is locked, though the password is right. */
+		if (job->pair != NULL && (err.number == 3118 || err.number == 4151))
+			outcome.class = OUTCOME_INCONCLUSIVE;
+		return outcome;
+	}
 	outcome = judge_identity(job, mysql_username(job, value), client, until);
 	if (outcome.class == OUTCOME_OK && query && text != NULL)
 		outcome = run_query(client, text, until);

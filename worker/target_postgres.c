@@ -330,7 +330,8 @@ static const char take_after_owner[] =
 	"key := split_part(e, '=', 1); value := substr(e, strpos(e, '=') + 1); "
 	"IF key IN ('search_path', 'temp_tablespaces', 'session_preload_libraries', "
 	"'local_preload_libraries') THEN value := coalesce((SELECT string_agg(quote_literal(coalesce("
-	"replace(x[1], '\"\"', '\"'), lower(x[2]))), ', ') FROM regexp_matches(value, "
+	"replace(x[1], '\"\"', '\"'), CASE WHEN key IN ('search_path', "
+	"'temp_tablespaces') THEN lower(x[2]) ELSE x[2] END)), ', ') FROM regexp_matches(value, "
 	"'\"((?:[^\"]|\"\")*)\"|([^,\"[:space:]]+)', 'g') x), ''''''); "
 	"ELSE value := quote_literal(value); END IF; "
 	"EXECUTE format('ALTER ROLE %%I%%s SET %%I TO %%s', member, place, key, value); "
@@ -532,6 +533,15 @@ judge_refusal(const PgError *err)
 						err->message);
 }
 
+/* An account that is used in turn is of no use if it is locked, though the password is right. */
+static Outcome
+judge_lock(const Job *job, Outcome outcome)
+{
+	if (job->pair != NULL && outcome.class == OUTCOME_PROVED && strcmp(outcome.code, "28000") == 0)
+		outcome.class = OUTCOME_INCONCLUSIVE;
+	return outcome;
+}
+
 /* The password is proved by now; the query says whether the account can do its work. */
 static Outcome
 run_query(PgClient *client, const char *query, Deadline deadline)
@@ -565,7 +575,7 @@ login(const Job *job, const JobValue *value, bool query, Deadline deadline)
 	Outcome outcome;
 
 	if (client == NULL)
-		return judge_refusal(&err);
+		return judge_lock(job, judge_refusal(&err));
 	if (!err.used_password)
 		outcome = outcome_make(OUTCOME_INCONCLUSIVE, NULL,
 							   "the server asked for no password (trust, peer or cert in its "
