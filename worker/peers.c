@@ -188,7 +188,8 @@ void
 peers_done(Peers *peers, const Job *job, const Outcome *outcome, int64_t now)
 {
 	Peer *peer = peer_of(peers, job);
-	bool failed = outcome->class == OUTCOME_TRANSIENT || outcome->class == OUTCOME_UNKNOWN;
+	bool failed = (outcome->class == OUTCOME_TRANSIENT || outcome->class == OUTCOME_UNKNOWN) &&
+				  !outcome->peer_answered;
 
 	if (peer == NULL || peer->running == 0)
 		return;

@@ -16,8 +16,8 @@
  * read: nothing has to be kept in step, and whoever looks knows. After
  *
  *   pending written:              pending = new, current = former
- *   KEY written:                  current = new; the pending path has the same uuid, which does not count as pending
- *   pending path removed:         current = new
+ *   KEY written:                  current = new; pending = new still, until whoever looks promotes it once more
+ *   pending path removed:         current = new; last, so that what is left says that there is more to do
  *
  * An answer that was lost is looked for at once; if the write is not there it may still arrive, so the outcome is UNKNOWN. A
  * check-and-set that failed is looked at too: KEY may have been changed in what is not ours, and is then read and
@@ -179,25 +179,17 @@ write_current(const VaultSecret *vault, const Job *job, VaultEntry *current,
 	return outcome;
 }
 
-/* Takes the pending path away and writes the custom metadata; KEY has the version, so what fails is only noted. */
+/* Writes the custom metadata and takes the pending path away; KEY has the version, so what fails is only noted. */
 static Outcome
 clean_up(const VaultSecret *vault, const Job *job, const char *previous)
 {
-	VaultCall call = {.method = "DELETE"};
+	VaultCall call = {.method = "PATCH", .content_type = "application/merge-patch+json"};
 	char path[VAULT_PATH_SIZE + 512];
 	char body[256];
 	HttpAnswer answer;
 	Outcome ignored;
 	Outcome outcome = ok();
 
-	if (!vault_kv_call(vault, &call, "metadata", vault->pending_key, path, sizeof(path), &answer,
-					   &ignored) ||
-		(answer.status != 204 && answer.status != 200 && answer.status != 404))
-		outcome = outcome_make(OUTCOME_OK, NULL, "\"%s\" could not be removed from Vault: %s", path,
-							   ignored.class != OUTCOME_OK ? ignored.message : "not allowed");
-	http_answer_free(&answer);
-
-	call = (VaultCall){.method = "PATCH", .content_type = "application/merge-patch+json"};
 	call.body = body;
 	(void) snprintf(body, sizeof(body),
 					"{\"custom_metadata\":{\"rotor_current\":\"%s\",\"rotor_previous\":%s%s%s}}",
@@ -208,6 +200,13 @@ clean_up(const VaultSecret *vault, const Job *job, const char *previous)
 		(answer.status != 204 && answer.status != 200))
 		outcome = outcome_make(OUTCOME_OK, NULL,
 							   "the custom metadata of \"%s\" could not be written in Vault", path);
+	http_answer_free(&answer);
+	call = (VaultCall){.method = "DELETE"};
+	if (!vault_kv_call(vault, &call, "metadata", vault->pending_key, path, sizeof(path), &answer,
+					   &ignored) ||
+		(answer.status != 204 && answer.status != 200 && answer.status != 404))
+		outcome = outcome_make(OUTCOME_OK, NULL, "\"%s\" could not be removed from Vault: %s", path,
+							   ignored.class != OUTCOME_OK ? ignored.message : "not allowed");
 	http_answer_free(&answer);
 	return outcome;
 }
@@ -282,8 +281,7 @@ store_vault_look(const Job *job, StoreLabels *labels, Deadline deadline)
 		labels->exists = current.data != NULL || pending.data != NULL;
 		(void) snprintf(labels->current, UUID_SIZE, "%s", vault_kv_id(&current));
 		(void) snprintf(labels->previous, UUID_SIZE, "%s", previous != NULL ? previous : "");
-		if (strcmp(vault_kv_id(&pending), labels->current) != 0)
-			(void) snprintf(labels->pending, UUID_SIZE, "%s", vault_kv_id(&pending));
+		(void) snprintf(labels->pending, UUID_SIZE, "%s", vault_kv_id(&pending));
 	}
 	vault_kv_free(&pending);
 	vault_kv_free(&current);

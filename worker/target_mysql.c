@@ -100,17 +100,25 @@ outcome_of(OutcomeClass class, const MyError *err, const char *prefix)
 static Outcome
 nothing_changed(const MyError *err)
 {
-	return outcome_of(is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err, "");
+	Outcome outcome =
+		outcome_of(is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err, "");
+
+	/* Somebody else has the account's row in hand. */
+	outcome.peer_answered = err->number == 1205;
+	return outcome;
 }
 
 /* A refused password is no end: the credential may have been rotated since it was handed out. */
 static Outcome
 not_connected(const MyError *err)
 {
-	bool may_go = err->number == 1045 || is_transient(err->number);
+	bool stale = err->number == 1045;
+	Outcome outcome =
+		outcome_of(stale || is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err,
+				   "cannot connect with the credential that changes it: ");
 
-	return outcome_of(may_go ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err,
-					  "cannot connect with the credential that changes it: ");
+	outcome.peer_answered = stale;
+	return outcome;
 }
 
 static void append(Sql *sql, const char *format, ...) __attribute__((format(printf, 2, 3)));

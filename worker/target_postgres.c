@@ -118,8 +118,13 @@ is_transient(const char *sqlstate)
 static Outcome
 nothing_changed(const PgError *err)
 {
-	return outcome_make(is_transient(err->sqlstate) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT,
-						err->sqlstate, "%s", err->message);
+	Outcome outcome =
+		outcome_make(is_transient(err->sqlstate) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT,
+					 err->sqlstate, "%s", err->message);
+
+	/* Somebody else has the role in hand. */
+	outcome.peer_answered = strcmp(err->sqlstate, "55P03") == 0;
+	return outcome;
 }
 
 /*
@@ -130,16 +135,19 @@ static Outcome
 not_connected(const PgError *err, const char *user)
 {
 	bool stale = strcmp(err->sqlstate, "28P01") == 0;
+	Outcome outcome =
+		outcome_make(stale || is_transient(err->sqlstate) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT,
+					 err->sqlstate, "cannot connect as %.63s: %s", user, err->message);
 
-	return outcome_make(stale || is_transient(err->sqlstate) ? OUTCOME_TRANSIENT
-															 : OUTCOME_PERMANENT,
-						err->sqlstate, "cannot connect as %.63s: %s", user, err->message);
+	outcome.peer_answered = stale;
+	return outcome;
 }
 
 /*
  * Opens the transaction and keeps it short whatever becomes of us. Its own settings come first: what a
  * database's owner put before pg_catalog must not be called. Durations are logged behind the commit, so
- * what keeps the log quiet is set for the session, unless a pooler will give that to somebody else.
+ * what keeps the log quiet is set for the session, unless a pooler will give that to somebody else. A lock
+ * is waited for less long than we wait, so that the server says that it was one.
  */
 static bool
 append_settings(char *sql, size_t size, const PgClient *client, int64_t left)
@@ -158,7 +166,7 @@ append_settings(char *sql, size_t size, const PgClient *client, int64_t left)
 		"set_config('idle_in_transaction_session_timeout', '%" PRId64 "', true), "
 		"set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
 		"WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true); SELECT NULL",
-		left, left, left);
+		left, left - left / 4, left);
 
 	for (size_t i = 0; i < sizeof(quiet) / sizeof(quiet[0]); i++)
 	{

@@ -324,6 +324,14 @@ TEST(what_a_peer_says_is_an_answer_also_if_it_says_no)
 			done(peers, &job, (OutcomeClass) class, 0);
 		}
 	}
+	for (int i = 0; i < 6; i++)
+	{
+		Outcome outcome = {.class = OUTCOME_TRANSIENT, .peer_answered = true};
+
+		assert_true(admit(peers, &job, 0));
+		peers_done(peers, &job, &outcome, 0);
+	}
+	assert_true(admit(peers, &job, 0));
 	peers_free(peers);
 }
 

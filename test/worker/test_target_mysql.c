@@ -165,6 +165,7 @@ TEST(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time)
 	Job *job = job_of(&(Order){.user = "app"});
 
 	assert_outcome(set_as(job, "admin", "not the password"), OUTCOME_TRANSIENT, "1045");
+	assert_true(set_as(job, "admin", "not the password").peer_answered);
 	job_free(job);
 }
 
