@@ -52,6 +52,8 @@ wanted_packages() {
                 echo libcmocka-dev libipc-run-perl locales openssl
                 # Peers of the worker's tests: programs only, no service of the system. python3-venv is for scripts/moto.sh.
                 echo mariadb-client-core mariadb-server-core python3 python3-venv
+                # For scripts/mysql.sh.
+                wanted_packages majors
                 # A server that is not Debian's brings its own pgaudit or does without.
                 if ! server_is_there || is_installed "postgresql-$major"; then
                     echo "postgresql-$major-pgaudit"

@@ -16,6 +16,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=debian.sh
+source scripts/debian.sh
 
 readonly all_majors="17 18 upgrade"
 readonly cache=${ROTOR_MAJORS_DIR:-/var/cache/rotor}
@@ -51,21 +53,6 @@ major_of_suite() {
 
 # ---- the folders
 
-# Prints the URI that this machine's apt has the distribution itself from, whatever the form of its sources.
-mirror() {
-    local codename
-    if [[ -n ${ROTOR_MAJORS_MIRROR:-} ]]; then
-        echo "$ROTOR_MAJORS_MIRROR"
-        return
-    fi
-    # shellcheck source=/dev/null
-    codename=$(source /etc/os-release && echo "${VERSION_CODENAME:-}")
-    # shellcheck disable=SC2016 # apt-get expands them
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-        awk -v codename="$codename" '$3 == "main" && $1 ~ /^(https?|file):/ &&
-            ($2 == codename || $2 ~ /^(oldstable|stable|testing|sid|unstable)$/) { print $1; exit }'
-}
-
 # How this machine's apt reaches a mirror, for the apt of a folder.
 apt_settings() {
     apt-config dump --format '%F "%v";%n' | grep -E '^Acquire::https?::' | grep -vi '::CAInfo ' || true
@@ -97,7 +84,7 @@ folder_unpacked() {
 
 # A folder is what this says; if it says something else, the folder is made anew.
 folder_recipe() {
-    declare -f folder_fill folder_sources apt_settings # how it is made
+    declare -f folder_fill folder_sources apt_settings debian_bootstrap # how it is made
     folder_packages "$1" && folder_unpacked "$1"
 }
 
@@ -126,12 +113,8 @@ folder_sources() {
 
 # Makes a folder of a suite: folder_fill SUITE FOLDER MIRROR
 folder_fill() {
-    local suite=$1 root=$2 from=$3 script=/usr/share/debootstrap/scripts/$1 proxy packages unpacked
-    [[ -e $script ]] || script=/usr/share/debootstrap/scripts/sid # all of Debian's are this one
-    proxy=$(eval "$(apt-config shell proxy Acquire::http::Proxy)" && echo "${proxy:-${http_proxy:-}}")
-
-    http_proxy=$proxy unshare --mount --propagation private \
-        debootstrap --variant=minbase "$suite" "$root" "$from" "$script" || return 1
+    local suite=$1 root=$2 from=$3 packages unpacked
+    debian_bootstrap "$suite" "$root" "$from" || return 1
 
     # Packages start no server here, and make no cluster; and a folder that is half made is thrown away, so nothing need sync.
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
@@ -168,9 +151,9 @@ folder_make() {
     fi
     [[ "$(cat "$root/etc/rotor-recipe" 2>/dev/null)" != "$recipe" ]] || return 0
 
-    from=$(mirror)
+    from=$(debian_mirror)
     if [[ -z $from ]]; then
-        why="apt's sources name no mirror of this Debian's main component; ROTOR_MAJORS_MIRROR can"
+        why="$debian_no_mirror"
         return 1
     fi
     echo "making $root from $from"

@@ -232,10 +232,11 @@ claim(Loop *loop)
 		loop_accept(loop, jobs[i]);
 	/* There may be more, also where there was room left: what could not be handed out is not among them. */
 	if (count > 0)
+	{
 		loop->claim_wanted = true;
-	if (count > 0)
 		loop->next_heartbeat = deadline_sooner(loop->next_heartbeat,
 											   deadline_in(held_heartbeat_ms(&loop->held, 20000)));
+	}
 }
 
 /* What is due at the control database. */

@@ -53,7 +53,7 @@ my %met;
 sub is_of_the_worker
 {
 	my ($block) = @_;
-	return $block->{file} eq 'docs/worker.md' || ($block->{file} eq 'README.md' && $block->{heading} eq 'Other servers and stores');
+	return $block->{file} eq 'docs/worker.md' || ($block->{file} eq 'README.md' && $block->{heading} =~ /^(?:Other servers and stores|And AWS Secrets Manager)$/);
 }
 
 sub is_run

@@ -1,5 +1,5 @@
-# The README's example of a second PostgreSQL, with a worker, from its beginning to its end; and every command of
-# docs/worker.md that needs no other machine.
+# The README's examples of a second PostgreSQL and of AWS Secrets Manager, with a worker, from their beginning to their end; and
+# every command of docs/worker.md that needs no other machine.
 #
 # WORKER_PROGRAM is the program; without it one is built in the tests' copy of the checkout. What the commands print is not
 # shown: there are passwords in it.
@@ -11,27 +11,12 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RotorPages;
 use RotorTest;
+use RotorOutside;
 use Test::More;
 
-# To the program what steers the tests would be settings that there are not.
-my $top = $ENV{ROTOR_TOP} // '..';
-delete $ENV{$_} for grep { /^ROTOR_/ } keys %ENV;
-
-#---------------------------------------------------------------------------------------------------------------------
-# The program
-
+# The pages call it by its name.
 my $bin = PostgreSQL::Test::Utils::tempdir('program');
-{
-	my $program = $ENV{WORKER_PROGRAM} // "$top/build/worker/rotor";
-	my $log = '';
-
-	if (!$ENV{WORKER_PROGRAM} && !IPC::Run::run([ 'make', '--no-print-directory', '-s', '-C', "$top/worker" ], '>&', \$log))
-	{
-		diag $log;
-		BAIL_OUT('the worker does not build');
-	}
-	symlink $program, "$bin/rotor" or die "$bin/rotor: $!";
-}
+symlink the_program(), "$bin/rotor" or die "$bin/rotor: $!";
 $ENV{PATH} = "$bin:$ENV{PATH}";
 
 sub run_page_block
@@ -90,6 +75,46 @@ sub run_page_block
 	ok($worker->finish, 'it ends as it should') or diag "status $?";
 	ok(index($log, $value) < 0, 'and its log has no password');
 	like($log, qr/"secret":"pg2_app","step":"set"/, 'but what it did');
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# The README's secret in AWS Secrets Manager, imitated by moto
+
+SKIP:
+{
+	my $aws = start_peer('moto');
+	skip "no moto_server (MOTO_SERVER says where it is)", 1 if $aws->{missing};
+	my $node = new_cluster('aws', preload => 1);
+	my %environment = (ROTOR_CONTROL_HOST => $node->host, ROTOR_CONTROL_PORT => $node->port, ROTOR_METRICS_LISTEN => 'off', ROTOR_CONFIG => '/dev/null',
+		AWS_CONFIG_FILE => '/nonexistent', AWS_SHARED_CREDENTIALS_FILE => '/nonexistent', AWS_EC2_METADATA_DISABLED => 'true');
+	my ($worker, $log) = (undef, '');
+
+	sql($node, q{SELECT rotor.setup_worker()});
+	sql($node, q{SELECT rotor.rotate('rotor_worker')});
+	for my $block (grep { $_->{heading} eq 'And AWS Secrets Manager' } blocks_of('README.md'))
+	{
+		my $text = $block->{text} =~ s/\b5000\b/$aws->{port}/gr;
+		if ($text =~ /^moto_server/)
+		{
+			pass("$block->{file}:$block->{line}: an imitation runs already, at a port of its own");
+			next;
+		}
+		$text =~ s/(AWS_ACCESS_KEY_ID)=testing (AWS_SECRET_ACCESS_KEY)=testing/$1=$aws->{key_id} $2=$aws->{secret_key}/;
+		if ($text =~ s/^rotor worker/exec rotor worker/m)
+		{
+			local %ENV = (%ENV, %environment, PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'postgres', PGDATABASE => 'postgres');
+			$worker = IPC::Run::start([ 'sh', '-e', '-c', $text ], '<', \undef, '>', \my $out, '2>', \$log);
+			next;
+		}
+		last unless run_page_block($node, $block, sub { $text }, %environment)->{ok};
+	}
+	my ($version, $password) = published_in_aws($aws, 'reporting');
+	ok(($password // '') eq current_password($node, 'reporting'), 'AWS has the current password, labelled AWSCURRENT');
+	logs_in($node, 'reporting', $password // '', 'which logs in');
+	$worker->signal('TERM');
+	ok($worker->finish, 'the worker ends as it should') or diag "status $?: $log";
+	ok(index($log, $password // '-') < 0, 'and its log has no password');
+	stop_peer($aws);
 }
 
 #---------------------------------------------------------------------------------------------------------------------

@@ -200,7 +200,12 @@ sub look_at_current
 			$result = attempt($node, "SELECT rotor.get_secret('$role') ->> 'password'", timeout => 30);
 			# Its management may have been ended just now by one of the calls.
 			last if $result->{sqlstate} eq '42704';
-			next unless $result->{ok};
+			if (!$result->{ok})
+			{
+				# The server notices only now that a process of its was killed.
+				poll_until(sub { attempt($node, 'SELECT 1', timeout => 20)->{ok} });
+				next;
+			}
 			$password = $result->{out};
 			$met{$password} = 1;
 			$result = login($node, $role, $password, timeout => 30);
