@@ -78,7 +78,7 @@ static PGconn *
 start(const LoginOrder *order)
 {
 	char port[12];
-	char options[288];
+	char options[384];
 	bool verify = strncmp(order->sslmode, "verify", 6) == 0;
 	const struct
 	{
@@ -108,9 +108,11 @@ start(const LoginOrder *order)
 
 	snprintf(port, sizeof(port), "%d", order->port);
 	/* Serializable, read-only and deferrable, the query would wait until nobody else writes. */
+	/* A parallel worker would begin with what is set for database or role, a time limit of 1 ms say. */
 	snprintf(options, sizeof(options),
 			 "-c default_transaction_read_only=on -c default_transaction_deferrable=off "
-			 "-c default_transaction_isolation=read\\ committed -c statement_timeout=%d%s%s",
+			 "-c default_transaction_isolation=read\\ committed "
+			 "-c max_parallel_workers_per_gather=0 -c statement_timeout=%d%s%s",
 			 order->timeout_ms, NO_TRANSACTION_TIMEOUT, END_WITH_CLIENT);
 	for (size_t i = 0; i <= lengthof(fields); i++)
 	{

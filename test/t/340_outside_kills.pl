@@ -242,11 +242,7 @@ for my $i (0, 1)
 	eval { $workers[$i]->finish };
 	is($workers[$i]->result(0), 0, "worker $i ends as it should");
 }
-for my $log (@logs, $node->logfile, $target->logfile)
-{
-	my $text = slurp_file($log);
-	is(scalar(grep { index($text, $_) >= 0 } keys %met), 0, 'no password in ' . ($log =~ s{.*/}{}r));
-}
+no_password_in(\%met, @logs, $node->logfile, $target->logfile);
 note 'rotations: ' . sql($node, q{SELECT string_agg(format('%s %s', status, n), ', ') FROM
 	(SELECT status, count(*) AS n FROM rotor.rotations GROUP BY 1 ORDER BY 1) r});
 no_crash_in($_) for $node, $target;

@@ -32,24 +32,12 @@ sql($node, "SELECT rotor.manage('$_', policy => 'quick', target => 'near')") for
 my $worker = start_worker('worker', 'control-port' => $node->port, 'password-file' => $password,
 	'connect-timeout' => '1s', 'act-timeout' => '2s');
 
-# Asks for a rotation of each; their ids.
-sub rotate_all_of
-{
-	return split /\n/, sql($node, join ';', map { "SELECT id FROM rotor.rotate('$_', wait => false)" } @_);
-}
-
-sub count_of
-{
-	my ($condition, @ids) = @_;
-	return sql($node, "SELECT count(*) FROM rotor.rotations WHERE id IN (@{[join ', ', map { qq('$_') } @ids]}) AND $condition");
-}
-
 sub all_end_well
 {
 	my ($name, @ids) = @_;
 
-	ok(poll_until(sub { count_of('finished_at IS NOT NULL', @ids) == @ids }), "$name: everything comes to its end") or diag unfinished($node);
-	is(count_of("status = 'success'", @ids), scalar @ids, "$name: and ends well");
+	ok(poll_until(sub { count_rotations($node, 'finished_at IS NOT NULL', @ids) == @ids }), "$name: everything comes to its end") or diag unfinished($node);
+	is(count_rotations($node, "status = 'success'", @ids), scalar @ids, "$name: and ends well");
 	my @locked_out;
 	# Some of them, or the logins would take longest.
 	for my $secret ($far[0], $far[ rand @far ], $near[ rand @near ])
@@ -61,14 +49,14 @@ sub all_end_well
 	is("@locked_out", '', "$name: what is current logs in");
 }
 
-all_end_well('a good network', rotate_all_of(@far, @near));
+all_end_well('a good network', ask_rotations($node, @far, @near));
 
 #---------------------------------------------------------------------------------------------------------------------
 # To a target
 
 # How much a server answers to the session that sets a password, and to the one that logs in.
 my $before = traffic($to_far);
-all_end_well('one alone', rotate_all_of($far[0]));
+all_end_well('one alone', ask_rotations($node, $far[0]));
 my $after = traffic($to_far);
 my $answers = ($after->{down} - $before->{down}) / ($after->{accepted} - $before->{accepted});
 cmp_ok($answers, '>', 100, 'given how much a server answers');
@@ -79,20 +67,20 @@ for my $how ('delay 100', 'reset', 'blackhole', 'half up', 'half down', 'refuse'
 	my @ids;
 
 	say($to_far, $how);
-	@ids = rotate_all_of(@far);
+	@ids = ask_rotations($node, @far);
 	if ($how =~ /^delay/)
 	{
-		all_end_well($name, @ids, rotate_all_of(@near));
+		all_end_well($name, @ids, ask_rotations($node, @near));
 		say($to_far, 'delay 0');
 		next;
 	}
-	ok(poll_until(sub { count_of('attempt > 0', @ids) > 0 }), "$name: an attempt fails");
-	is(count_of("attempt > 0 AND (error_code !~ '^(08|57)' OR error_message IS NULL)", @ids), '0', "$name: for a passing reason, which is told")
+	ok(poll_until(sub { count_rotations($node, 'attempt > 0', @ids) > 0 }), "$name: an attempt fails");
+	is(count_rotations($node, "attempt > 0 AND (error_code !~ '^(08|57)' OR error_message IS NULL)", @ids), '0', "$name: for a passing reason, which is told")
 	  or diag sql($node, q{SELECT DISTINCT error_code, error_message FROM rotor.rotations WHERE attempt > 0});
-	my @others = rotate_all_of(@near);
-	ok(poll_until(sub { count_of('finished_at IS NOT NULL', @others) == @others }), "$name: others are rotated meanwhile");
-	is(count_of("status = 'success'", @others), scalar @others, "$name: well");
-	is(count_of("status IN ('pending', 'in_progress', 'verifying')", @ids), scalar @ids, "$name: while those behind it wait");
+	my @others = ask_rotations($node, @near);
+	ok(poll_until(sub { count_rotations($node, 'finished_at IS NOT NULL', @others) == @others }), "$name: others are rotated meanwhile");
+	is(count_rotations($node, "status = 'success'", @others), scalar @others, "$name: well");
+	is(count_rotations($node, "status IN ('pending', 'in_progress', 'verifying')", @ids), scalar @ids, "$name: while those behind it wait");
 	say($to_far, 'pass');
 	all_end_well($name, @ids);
 }
@@ -103,7 +91,7 @@ for my $how ('reset', 'half down', 'blackhole')
 	my $name = "the target's network while a password is set: $how";
 	my $holder = holder($servers{far}, q{ALTER ROLE far_1 CONNECTION LIMIT 50});
 	my $unknown = () = log_lines($worker, step => 'set', class => 'unknown');
-	my ($id) = rotate_all_of('far_1');
+	my ($id) = ask_rotations($node, 'far_1');
 
 	poll_until(sub { sql($servers{far}, q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'boss' AND wait_event_type = 'Lock'}) eq '1' })
 	  or die 'nobody waits for the lock';
@@ -122,11 +110,7 @@ for my $secret (@far, @near)
 	logs_in($servers{ $secret =~ s/_.*//r }, $secret, current_password($node, $secret), "at the end what is current of $secret logs in");
 }
 is(end_worker($worker), 0, 'it was one and the same worker, and ends as it should');
-for my $log ($worker->{log}, $node->logfile, map { $_->logfile } values %servers)
-{
-	my $text = slurp_file($log);
-	is(scalar(grep { index($text, $_) >= 0 } keys %met), 0, 'no password in ' . ($log =~ s{.*/}{}r));
-}
+no_password_in(\%met, $worker->{log}, $node->logfile, map { $_->logfile } values %servers);
 stop_toxic($_) for $to_far;
 no_crash_in($_) for $node, values %servers;
 done_testing();

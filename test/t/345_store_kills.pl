@@ -106,11 +106,7 @@ SKIP:
 }
 
 is(end_worker($worker), 0, 'the last worker ends as it should');
-for my $log ($node->logfile, $target->logfile, map { $_->{log} } @workers)
-{
-	my $text = slurp_file($log);
-	is(scalar(grep { index($text, $_) >= 0 } keys %met), 0, 'no password in ' . ($log =~ s{.*/(?:worker_)?(worker_\d+|[^/]*log).*}{$1}r));
-}
+no_password_in(\%met, $node->logfile, $target->logfile, map { $_->{log} } @workers);
 stop_listener($_) for values %gates;
 stop_peer($_) for values %peers;
 no_crash_in($_) for $node, $target;

@@ -27,24 +27,12 @@ sql($node, "SELECT rotor.manage('$_', policy => 'quick', target => 'second')") f
 my $worker = start_worker('worker', 'control-port' => $to_control->{port}, 'password-file' => $password,
 	'connect-timeout' => '1s', 'act-timeout' => '2s');
 
-# Asks for a rotation of each; their ids.
-sub rotate_all_of
-{
-	return split /\n/, sql($node, join ';', map { "SELECT id FROM rotor.rotate('$_', wait => false)" } @_);
-}
-
-sub count_of
-{
-	my ($condition, @ids) = @_;
-	return sql($node, "SELECT count(*) FROM rotor.rotations WHERE id IN (@{[join ', ', map { qq('$_') } @ids]}) AND $condition");
-}
-
 sub all_end_well
 {
 	my ($name, @ids) = @_;
 
-	ok(poll_until(sub { count_of('finished_at IS NOT NULL', @ids) == @ids }), "$name: everything comes to its end") or diag unfinished($node);
-	is(count_of("status = 'success'", @ids), scalar @ids, "$name: and ends well");
+	ok(poll_until(sub { count_rotations($node, 'finished_at IS NOT NULL', @ids) == @ids }), "$name: everything comes to its end") or diag unfinished($node);
+	is(count_rotations($node, "status = 'success'", @ids), scalar @ids, "$name: and ends well");
 	my @locked_out;
 	# Some of them, or the logins would take longest.
 	for my $secret (@all[ 0, rand @all ])
@@ -56,16 +44,16 @@ sub all_end_well
 	is("@locked_out", '', "$name: what is current logs in");
 }
 
-all_end_well('a good network', rotate_all_of(@all));
+all_end_well('a good network', ask_rotations($node, @all));
 
 for my $how ('delay 50', 'reset', 'blackhole', 'half down', 'refuse', 'cut 1', 'cut 300', 'cut 2000')
 {
 	my $name = "the control database's network: $how";
-	my @ids  = rotate_all_of(@all);
+	my @ids  = ask_rotations($node, @all);
 	my $lost = () = log_lines($worker, message => 'lost the connection to the control database');
 
 	# Some have begun, and their reports meet the bad network.
-	ok(poll_until(sub { count_of('started_at IS NOT NULL', @ids) > 0 }), "$name: given rotations that have begun");
+	ok(poll_until(sub { count_rotations($node, 'started_at IS NOT NULL', @ids) > 0 }), "$name: given rotations that have begun");
 	say($to_control, $how);
 	if ($how =~ /^delay/)
 	{
@@ -88,11 +76,7 @@ for my $how ('delay 50', 'reset', 'blackhole', 'half down', 'refuse', 'cut 1', '
 # All of them at last.
 logs_in($target, $_, current_password($node, $_), "at the end what is current of $_ logs in") for @all;
 is(end_worker($worker), 0, 'it was one and the same worker, and ends as it should');
-for my $log ($worker->{log}, $node->logfile, $target->logfile)
-{
-	my $text = slurp_file($log);
-	is(scalar(grep { index($text, $_) >= 0 } keys %met), 0, 'no password in ' . ($log =~ s{.*/}{}r));
-}
+no_password_in(\%met, $worker->{log}, $node->logfile, $target->logfile);
 stop_toxic($to_control);
 no_crash_in($_) for $node, $target;
 done_testing();

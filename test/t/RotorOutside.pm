@@ -23,6 +23,7 @@ use Test::More;
 our @EXPORT = qw(
   the_program start_worker worker_pid worker_runs kill_worker end_worker answer_of is_ready worker_log log_lines
   add_outside_policy add_target give_boss write_password unfinished comes_to_rest_outside
+  ask_rotations count_rotations
   toxic say traffic stop_toxic start_peer stop_peer ask_aws credentials_of published_in_file published_in_vault published_in_aws end_lease
   request_gate hold_request is_held
 );
@@ -175,6 +176,20 @@ sub write_password
 	append_to_file($file, current_password($node, 'rotor_worker') . "\n");
 	chmod 0600, $file;
 	return $file;
+}
+
+# Asks for a rotation of each secret, all in one session; their ids.
+sub ask_rotations
+{
+	my ($node, @secrets) = @_;
+	return split /\n/, sql($node, join ';', map { "SELECT id FROM rotor.rotate('$_', wait => false)" } @secrets);
+}
+
+# How many of the rotations with these ids meet the condition, an expression over rotor.rotations.
+sub count_rotations
+{
+	my ($node, $condition, @ids) = @_;
+	return sql($node, "SELECT count(*) FROM rotor.rotations WHERE id IN (@{[join ', ', map { qq('$_') } @ids]}) AND $condition");
 }
 
 # What has not come to its end, in words; '' if everything has.

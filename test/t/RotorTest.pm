@@ -19,7 +19,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_cluster set_hba set_conf sql attempt succeeds fails rotate_ok rotate_fails current_password password_of login logs_in
-  is_locked_out role_state last_rotation health_of poll_until assert_invariants hba_file
+  is_locked_out role_state last_rotation health_of poll_until assert_invariants no_password_in hba_file
   what_psql_says was_refused build_module listener fake_server proxy stop_listener noted short_backoff
 );
 
@@ -332,6 +332,20 @@ SQL
 		is(sql($node, q{SELECT count(*) FROM rotor.rotation WHERE (finished_at IS NULL) <> (status IN ('pending', 'in_progress', 'verifying'))}),
 			'0', 'a rotation has an end exactly if its status is a final one');
 	};
+}
+
+# None of the passwords, the keys of a hash that is not empty, stands in any of the files.
+sub no_password_in
+{
+	my ($passwords, @files) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	cmp_ok(scalar keys %$passwords, '>', 0, 'given passwords to look for');
+	for my $file (@files)
+	{
+		my $text = slurp_file($file);
+		is(scalar(grep { index($text, $_) >= 0 } keys %$passwords), 0, 'no password in ' . ($file =~ s{.*/(?=[^/]+/)}{}r));
+	}
 }
 
 #---------------------------------------------------------------------------------------------------------------------
