@@ -47,6 +47,14 @@ job_number(const cJSON *object, const char *name, double otherwise)
 	return cJSON_IsNumber(item) ? item->valuedouble : otherwise;
 }
 
+int
+job_integer(const cJSON *object, const char *name, int otherwise)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	return cJSON_IsNumber(item) ? item->valueint : otherwise;
+}
+
 bool
 job_flag(const cJSON *object, const char *name, bool otherwise)
 {

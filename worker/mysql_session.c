@@ -109,7 +109,7 @@ mysql_connect_as(const Job *job, const JobValue *who, const char *dbname, bool s
 	const MyServer server = {
 		.host = mysql_text_or(job->target, "host", "127.0.0.1"),
 		.port = port != NULL ? (unsigned) strtoul(port, NULL, 10)
-							 : (unsigned) job_number(job->target, "port", 3306),
+							 : (unsigned) job_integer(job->target, "port", 3306),
 		.dbname = dbname,
 		.user = mysql_username(job, who),
 		.password = &who->password,

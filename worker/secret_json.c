@@ -37,6 +37,18 @@ is_of_number(char c)
 	return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
 }
 
+/* A byte that JSON has neither in strings nor between them, but that cJSON takes? */
+static bool
+has_control(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		if ((unsigned char) text[i] < ' ' && strchr("\t\n\r", text[i]) == NULL)
+			return true;
+	}
+	return memchr(text, '\0', len) != NULL;
+}
+
 /* Copies text to out, where it fits, with long numbers made strings; returns the length. */
 static size_t
 mark_numbers(const char *text, size_t len, char *out, bool *has_nul)
@@ -87,13 +99,21 @@ is_number(const char *text)
 	return *end == '\0' && end[-1] != '.';
 }
 
-/* Turns the marked strings below item into raw numbers; false: one is no number. */
+static bool
+is_marked(const char *text)
+{
+	return text != NULL && strncmp(text, MARK, strlen(MARK)) == 0;
+}
+
+/* Turns the marked strings below item into raw numbers; false: one is no number, or is a name. */
 static bool
 unmark_numbers(cJSON *item) /* NOLINT(misc-no-recursion): cJSON limits the depth. */
 {
 	for (; item != NULL; item = item->next)
 	{
-		if (cJSON_IsString(item) && strncmp(item->valuestring, MARK, strlen(MARK)) == 0)
+		if (is_marked(item->string))
+			return false;
+		if (cJSON_IsString(item) && is_marked(item->valuestring))
 		{
 			char *digits = item->valuestring + strlen(MARK);
 
@@ -124,10 +144,12 @@ secret_json_parse(const char *text, size_t len, RotorError *err)
 		return NULL;
 	}
 	used = mark_numbers(text, len, marked, &has_nul);
-	if (has_nul || memmem(text, len, MARK_TEXT, strlen(MARK_TEXT)) != NULL)
+	if (has_nul || has_control(text, len) ||
+		memmem(text, len, MARK_TEXT, strlen(MARK_TEXT)) != NULL)
 	{
 		(void) error_set(err, ROTOR_ERROR_FORMAT, "a string has a character that is not supported");
-		(void) error_hint(err, "Remove control characters written as \\u0000 or \\u0001.");
+		(void) error_hint(err,
+						  "Remove control characters, such as those written \\u0000 or \\u0001.");
 		goto cleanup;
 	}
 	tree = cJSON_ParseWithLengthOpts(marked, used + 1, NULL, true);

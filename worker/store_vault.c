@@ -243,7 +243,7 @@ store_vault_promote(const Job *job, Deadline deadline)
 		if (vault_kv_id(&pending)[0] != '\0' && !vault_kv_is(&pending, job))
 			outcome = outcome_make(OUTCOME_SUPERSEDED, NULL,
 								   "the pending version in Vault is another one");
-		else if (pending.data == NULL && job->version.password.len == 0)
+		else if (job->version.password.len == 0 && job_string(pending.data, "password") == NULL)
 			outcome =
 				outcome_make(OUTCOME_SUPERSEDED, NULL, "Vault has no pending version any more");
 		else

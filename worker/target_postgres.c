@@ -97,7 +97,7 @@ connect_as(const Job *job, const JobValue *who, const char *dbname, bool read_wr
 		.read_write = read_write && strchr(host, ',') != NULL,
 	};
 
-	(void) snprintf(port, sizeof(port), "%d", (int) job_number(job->target, "port", 5432));
+	(void) snprintf(port, sizeof(port), "%d", job_integer(job->target, "port", 5432));
 	return pg_connect(&server, deadline, err);
 }
 
@@ -456,8 +456,8 @@ change(const Session *session, const JobValue *value)
 
 	if (!scram_build_verifier(
 			value->password.data, value->password.len,
-			(int) job_number(session->job->policy, "scram_iterations", SCRAM_DEFAULT_ITERATIONS),
-			NULL, 0, verifier, &bad))
+			job_integer(session->job->policy, "scram_iterations", SCRAM_DEFAULT_ITERATIONS), NULL,
+			0, verifier, &bad))
 		return outcome_of_error(OUTCOME_PERMANENT, &bad);
 	outcome = send_change(session, verifier, login_clause(session));
 	secret_wipe(verifier, sizeof(verifier));

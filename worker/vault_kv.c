@@ -146,7 +146,7 @@ take_entry(const VaultSecret *vault, const VaultCall *call, const HttpAnswer *an
 	outer = cJSON_GetObjectItemCaseSensitive(entry->tree, "data");
 	metadata = cJSON_GetObjectItemCaseSensitive(outer, "metadata");
 	data = cJSON_GetObjectItemCaseSensitive(outer, "data");
-	entry->version = (int) job_number(metadata, "version", 0);
+	entry->version = job_integer(metadata, "version", 0);
 	if (answer->status == 404)
 	{
 		/* Of a path that is not there the list of errors is empty; a mount that is not there is one. */

@@ -38,7 +38,7 @@ typedef struct Session
 typedef struct Grant
 {
 	SecretBuf token;
-	double ttl; /* seconds; 0: for ever */
+	int ttl; /* seconds; 0: for ever */
 	bool renewable;
 } Grant;
 
@@ -259,7 +259,7 @@ take_grant(const HttpAnswer *answer, Grant *grant)
 	bool taken = token != NULL && token[0] != '\0' &&
 				 secret_buf_set(&grant->token, token, strlen(token), &err);
 
-	grant->ttl = job_number(auth, "lease_duration", 0);
+	grant->ttl = job_integer(auth, "lease_duration", 0);
 	grant->renewable = job_flag(auth, "renewable", false);
 	cJSON_Delete(tree);
 	return taken ? ok()
@@ -318,7 +318,7 @@ use_token(const VaultServer *server, Grant *grant, Deadline deadline)
 		cJSON *tree = cJSON_Parse(answer.body);
 		const cJSON *data = cJSON_GetObjectItemCaseSensitive(tree, "data");
 
-		grant->ttl = job_number(data, "ttl", 0);
+		grant->ttl = job_integer(data, "ttl", 0);
 		grant->renewable = job_flag(data, "renewable", false);
 		cJSON_Delete(tree);
 	}
@@ -383,7 +383,7 @@ refresh(const VaultServer *server, bool renew, bool still_good, Grant *grant, De
 		if (outcome.class == OUTCOME_TRANSIENT && still_good)
 		{
 			/* Asked for again soon. */
-			grant->ttl = LOGIN_RETRY_S * 1.5;
+			grant->ttl = LOGIN_RETRY_S * 3 / 2;
 			return ok();
 		}
 	}
@@ -442,7 +442,7 @@ wait_for_others(const Session *session, Deadline deadline)
 static void
 keep_grant(Session *session, const Grant *grant, int64_t asked_at)
 {
-	int64_t ttl = grant->ttl > 0 ? (int64_t) (grant->ttl * 1000) : 0;
+	int64_t ttl = grant->ttl > 0 ? (int64_t) grant->ttl * 1000 : 0;
 	RotorError err;
 
 	(void) secret_buf_set(&session->token, grant->token.data, grant->token.len, &err);

@@ -17,6 +17,9 @@ COMMON = $(TOP)/common
 
 include $(WORKER)/sources.mk
 
+# What a target needs besides, by its name; what it defines itself is not taken from the library.
+EXTRA_secret_json = job_of.c
+EXTRA_vault = job_of.c
 ALL_TARGETS = $(patsubst fuzz_%.c,%,$(sort $(wildcard fuzz_*.c)))
 TARGETS ?= $(ALL_TARGETS)
 
@@ -87,7 +90,8 @@ $(LIBRARY): $(LIBRARY_OBJECTS)
 	@rm -f $@
 	@$(AR) rcs $@ $^
 
-$(PROGRAMS): $(BUILD)/fuzz_%: $(BUILD)/fuzz_%.o $(BUILD)/shared.o $(LIBRARY)
+.SECONDEXPANSION:
+$(PROGRAMS): $(BUILD)/fuzz_%: $(BUILD)/fuzz_%.o $(BUILD)/shared.o $$(addprefix $(BUILD)/,$$(EXTRA_$$*:.c=.o)) $(LIBRARY)
 	@$(FUZZ_CC) $(ALL_CFLAGS) -o $@ $(filter %.o %.a,$^) $(WORKER_LIBS)
 
 .SECONDARY:

@@ -3,6 +3,7 @@
  */
 #include "support.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "job.h"
@@ -104,7 +105,7 @@ TEST(nothing_is_freed_that_was_none)
 
 TEST(missing_members_have_the_answer_that_was_asked_for)
 {
-	cJSON *object = cJSON_Parse("{\"s\":\"x\",\"n\":2,\"f\":true,\"z\":null}");
+	cJSON *object = cJSON_Parse("{\"s\":\"x\",\"n\":2,\"f\":true,\"z\":null,\"huge\":1e300}");
 
 	assert_string_equal(job_string(object, "s"), "x");
 	assert_null(job_string(object, "n"));
@@ -113,6 +114,9 @@ TEST(missing_members_have_the_answer_that_was_asked_for)
 	assert_int_equal(job_number(object, "n", 7), 2);
 	assert_int_equal(job_number(object, "s", 7), 7);
 	assert_int_equal(job_number(NULL, "n", 7), 7);
+	assert_int_equal(job_integer(object, "n", 7), 2);
+	assert_int_equal(job_integer(object, "s", 7), 7);
+	assert_int_equal(job_integer(object, "huge", 7), INT_MAX);
 	assert_true(job_flag(object, "f", false));
 	assert_true(job_flag(object, "z", true));
 	assert_false(job_flag(object, "n", false));

@@ -66,7 +66,7 @@ kept(const char *path, const char *name)
 
 	(void) snprintf(what, sizeof(what), "dump?%s", path);
 	tree = steer(what, NULL);
-	(void) snprintf(number, sizeof(number), "%d", (int) job_number(tree, "current", 0));
+	(void) snprintf(number, sizeof(number), "%d", job_integer(tree, "current", 0));
 	text =
 		job_string(cJSON_GetObjectItem(
 					   cJSON_GetObjectItem(cJSON_GetObjectItem(tree, "versions"), number), "data"),
