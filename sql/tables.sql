@@ -38,7 +38,9 @@ CREATE TABLE rotor.policy (
         CONSTRAINT policy_strategy_is_known CHECK (strategy IN ('staged', 'immediate', 'blue_green', 'dual_write')),
     grace_period        interval NOT NULL DEFAULT '1 hour'
         CONSTRAINT policy_grace_period_is_not_negative CHECK (grace_period >= interval '0')
-        CONSTRAINT policy_grace_period_is_at_most_366_days CHECK (grace_period <= interval '366 days'),
+        CONSTRAINT policy_grace_period_is_at_most_366_days CHECK (grace_period <= interval '366 days')
+        CONSTRAINT policy_grace_period_is_shorter_than_rotation_interval CHECK (
+            strategy NOT IN ('blue_green', 'dual_write') OR rotation_interval IS NULL OR grace_period < rotation_interval),
     verification        text NOT NULL DEFAULT 'login'
         CONSTRAINT policy_verification_is_login_or_verifier CHECK (verification IN ('login', 'verifier')),
     verify_query        text,

@@ -112,6 +112,8 @@ static Statement note_set = {
 	2,
 	{UUIDOID, BYTEAOID},
 	NULL};
+static Statement note_fingerprint = {
+	"UPDATE rotor.version SET fingerprint = $2 WHERE id = $1", 2, {UUIDOID, BYTEAOID}, NULL};
 static Statement note_verified = {
 	"UPDATE rotor.version SET verified_at = clock_timestamp() WHERE id = $1", 1, {UUIDOID}, NULL};
 static Statement load_role = {ROLE_COLUMNS, 1, {OIDOID}, NULL};
@@ -450,6 +452,16 @@ catalog_demote_version(const pg_uuid_t *version, const SavedVerifier *saved)
 		label(&saved->former_current, "current");
 	if (saved->has_previous)
 		label(&saved->former_previous, "previous");
+}
+
+void
+catalog_note_fingerprint(const pg_uuid_t *version, const uint8_t fingerprint[FINGERPRINT_LEN])
+{
+	Args args = {0};
+
+	arg_uuid(&args, version);
+	arg(&args, fingerprint_datum(fingerprint));
+	run(&note_fingerprint, &args);
 }
 
 void

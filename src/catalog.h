@@ -137,6 +137,8 @@ extern void catalog_promote_version(int64 secret_id, const pg_uuid_t *version,
 /* Puts the labels back as *saved has them. */
 extern void catalog_demote_version(const pg_uuid_t *version, const SavedVerifier *saved);
 extern void catalog_note_verified(const pg_uuid_t *version);
+extern void
+catalog_note_fingerprint(const pg_uuid_t *version, const uint8_t fingerprint[FINGERPRINT_LEN]);
 
 /* --- rotations --- */
 
@@ -152,6 +154,8 @@ extern bool catalog_unsettled_rotation(int64 secret_id, pg_uuid_t *id);
 extern void catalog_save_rotation(const RotationRow *row);
 /* Earlier dead letters of the secret are settled by a success, which also ends its quarantine. */
 extern void catalog_settle_dead_letters(int64 secret_id);
+/* Only those that were to lock or discard what was in use before, which is done. */
+extern void catalog_settle_retirement(int64 secret_id);
 /*
  * How many rotations of the secret failed in a row, and what next_rotation was put off to; DT_NOEND:
  * it was not. Before the row of the last one is saved: it stands for those that changed nothing.

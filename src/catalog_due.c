@@ -7,6 +7,7 @@
 
 #include "access/xlog.h"
 #include "catalog.h"
+#include "catalog_read.h"
 #include "catalog_scan.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -114,11 +115,11 @@ each_unfinished(TimestampTz from, VisitDue visit, void *arg)
 }
 
 /*
- * Is there a dead letter after which nobody knows what is in use outside? Somebody looks into that before
- * anything is locked or discarded.
+ * Is there a dead letter after which nobody knows what is in use, or one whose new password was not proved?
+ * Somebody looks into that before anything is locked or discarded.
  */
 static bool
-has_open_question(int64 secret_id)
+has_open_question(int64 secret_id, bool may_be_unproved)
 {
 	TableScan scan;
 	ScanKeyData key;
@@ -135,13 +136,25 @@ has_open_question(int64 secret_id)
 		scan_text(&scan, tuple, ROTATION_STEP, step, sizeof(step));
 		found = strcmp(step, "retire") != 0 &&
 				(strcmp(step, "finish") == 0 || strcmp(step, "undo") == 0 ||
+				 (strcmp(step, "test") == 0 && !may_be_unproved) ||
 				 DatumGetBool(scan_required(&scan, tuple, ROTATION_UNSETTLED)));
 	}
 	scan_end(&scan);
 	return found;
 }
 
-/* Visits the secrets whose roles are to be locked. */
+/* Of two that are used in turn the one that rests has nothing to prove, but the other one is to log in. */
+static bool
+may_retire(int64 secret_id)
+{
+	int64 other = catalog_pair_other(secret_id);
+
+	if (has_unfinished_rotation(secret_id) || has_open_question(secret_id, other != 0))
+		return false;
+	return other == 0 || !has_open_question(other, false);
+}
+
+/* Visits the secrets of which something is to be locked or discarded. */
 static void
 each_retiring(TimestampTz from, VisitDue visit, void *arg)
 {
@@ -161,7 +174,7 @@ each_retiring(TimestampTz from, VisitDue visit, void *arg)
 						.role = DatumGetObjectId(scan_required(&scan, tuple, SECRET_ROLE_OID)),
 						.retire = true};
 
-		if (!has_unfinished_rotation(item.secret_id) && !has_open_question(item.secret_id))
+		if (may_retire(item.secret_id))
 			more = visit(&item, DatumGetTimestampTz(scan_required(&scan, tuple, SECRET_RETIRE_AT)),
 						 arg);
 	}

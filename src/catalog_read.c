@@ -174,16 +174,20 @@ catalog_find_pair(const char *name, Pair *pair)
 		   find_secret_by_id(resting, &pair->resting);
 }
 
-static bool
-is_in_pair(KnownRelation *index, AttrNumber column, int64 secret_id)
+/* The secret that stands beside this one in the pair where this one has that column; 0: there is none. */
+static int64
+find_other(KnownRelation *index, AttrNumber column, AttrNumber other, int64 secret_id)
 {
 	TableScan scan;
 	ScanKeyData key;
-	bool found;
+	HeapTuple tuple;
+	int64 found = 0;
 
 	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(secret_id));
 	scan_begin(&scan, &pair_known, index, &key, 1);
-	found = HeapTupleIsValid(scan_next(&scan));
+	tuple = scan_next(&scan);
+	if (HeapTupleIsValid(tuple))
+		found = DatumGetInt64(scan_required(&scan, tuple, other));
 	scan_end(&scan);
 	return found;
 }
@@ -191,13 +195,40 @@ is_in_pair(KnownRelation *index, AttrNumber column, int64 secret_id)
 bool
 catalog_is_resting(int64 secret_id)
 {
-	return is_in_pair(&pair_resting_known, PAIR_RESTING, secret_id);
+	return find_other(&pair_resting_known, PAIR_RESTING, PAIR_IN_USE, secret_id) != 0;
+}
+
+TimestampTz
+catalog_retirement(int64 secret_id)
+{
+	TableScan scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	Datum at = (Datum) 0;
+	bool null = true;
+
+	ScanKeyInit(&key, SECRET_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(secret_id));
+	scan_begin(&scan, &secret_known, &secret_pkey_known, &key, 1);
+	tuple = scan_next(&scan);
+	if (HeapTupleIsValid(tuple))
+		at = scan_column(&scan, tuple, SECRET_RETIRE_AT, &null);
+	scan_end(&scan);
+	return null ? DT_NOEND : DatumGetTimestampTz(at);
+}
+
+int64
+catalog_pair_other(int64 secret_id)
+{
+	int64 other = find_other(&pair_resting_known, PAIR_RESTING, PAIR_IN_USE, secret_id);
+
+	return other != 0 ? other
+					  : find_other(&pair_in_use_known, PAIR_IN_USE, PAIR_RESTING, secret_id);
 }
 
 bool
 catalog_is_paired(int64 secret_id)
 {
-	return catalog_is_resting(secret_id) || is_in_pair(&pair_in_use_known, PAIR_IN_USE, secret_id);
+	return catalog_pair_other(secret_id) != 0;
 }
 
 int

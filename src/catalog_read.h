@@ -37,6 +37,10 @@ extern bool catalog_is_resting(int64 secret_id);
 
 /* True if the secret is one of two that are used in turn. */
 extern bool catalog_is_paired(int64 secret_id);
+/* When what was in use before is not to log in any more; DT_NOEND: nothing is planned. */
+extern TimestampTz catalog_retirement(int64 secret_id);
+/* The other one of two that are used in turn; 0 if there is none. */
+extern int64 catalog_pair_other(int64 secret_id);
 
 /* The managed secret of that role; false if there is none. */
 extern bool catalog_find_secret_of_role(Oid role, Secret *secret);

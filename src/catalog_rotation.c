@@ -68,6 +68,11 @@ static Statement postpone_rotation = {
 	2,
 	{UUIDOID, TIMESTAMPTZOID},
 	NULL};
+static Statement settle_retirement = {"UPDATE rotor.rotation SET dead_letter = false "
+									  "WHERE secret_id = $1 AND dead_letter AND step = 'retire'",
+									  1,
+									  {INT8OID},
+									  NULL};
 static Statement settle_dead_letters = {
 	"WITH settled AS (UPDATE rotor.rotation SET dead_letter = false "
 	"WHERE secret_id = $1 AND dead_letter RETURNING id), "
@@ -226,6 +231,15 @@ catalog_postpone_rotation(const pg_uuid_t *id, TimestampTz next_attempt_at)
 	arg_uuid(&args, id);
 	arg_time(&args, next_attempt_at);
 	run(&postpone_rotation, &args);
+}
+
+void
+catalog_settle_retirement(int64 secret_id)
+{
+	Args args = {0};
+
+	arg(&args, Int64GetDatum(secret_id));
+	run(&settle_retirement, &args);
 }
 
 void

@@ -110,4 +110,22 @@ compat_may_set_password(Oid caller, Oid role, bool role_is_replication)
 #endif
 }
 
+/* Can that role become the other one by SET ROLE, as its setting "role" has it do when it logs in? */
+static inline bool
+compat_may_become(Oid member, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return member_can_set_role(member, role);
+#else
+	return is_member_of_role_nosuper(member, role);
+#endif
+}
+
+/* What makes GRANT of a role see to that; without it a grant that is there already stays as it is. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_WITH_SET " WITH SET TRUE"
+#else
+#define COMPAT_WITH_SET ""
+#endif
+
 #endif

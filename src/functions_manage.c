@@ -145,13 +145,18 @@ require_unmanaged(Oid role, const char *username)
 
 /*
  * A secret of another cluster, after a restore or pg_upgrade: finds its role here by name and binds
- * the secret to it. Only superusers come here.
+ * the secret to it; the account of one outside is where it was. Only superusers come here.
  */
 static void
 resolve_anew(Secret *secret, const char *username, const Actor *actor)
 {
-	Oid role = get_role_oid(username, true);
+	Oid role = secret->outside_target ? InvalidOid : get_role_oid(username, true);
 
+	if (secret->outside_target)
+	{
+		reconcile_bind(secret, InvalidOid, actor);
+		return;
+	}
 	if (!OidIsValid(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", username),
@@ -234,10 +239,10 @@ manage_new(ManageOrder *order, const Actor *actor, Secret *secret, AccessScope *
 
 /* Two that are managed already get another policy, or options. */
 static void
-manage_members(const Pair *pair, const ManageOrder *order, bool has_username, const Actor *actor,
+manage_members(Pair *pair, const ManageOrder *order, bool has_username, const Actor *actor,
 			   Secret *secret, AccessScope *scope)
 {
-	const Secret *members[] = {&pair->in_use, &pair->resting};
+	Secret *members[] = {&pair->in_use, &pair->resting};
 
 	if (has_username &&
 		(OidIsValid(pair->owner_oid) ? get_role_oid(order->username, true) != pair->owner_oid
@@ -252,6 +257,8 @@ manage_members(const Pair *pair, const ManageOrder *order, bool has_username, co
 	access_enter(scope);
 	for (int i = 0; i < 2; i++)
 	{
+		if (members[i]->system_identifier != GetSystemIdentifier())
+			resolve_anew(members[i], members[i]->username, actor);
 		require_same_place(members[i], order->store, order->target);
 		change_policy(members[i], order->policy, actor);
 		change_options(members[i], order->options, actor);
@@ -393,18 +400,18 @@ find_deleted(const char *name, Secret members[2], bool *in_time)
 	Policy policy;
 	bool null;
 	int count = (int) catalog_execute(
-		"(SELECT s.id, s.deleted_at >= clock_timestamp() - $2 * interval '1 second', true "
+		"WITH ended AS (SELECT s.id, s.deleted_at, s.id = p.in_use AS in_use, true AS paired "
 		"FROM rotor.pair p JOIN rotor.secret s ON s.id IN (p.in_use, p.resting) "
-		"WHERE p.name = $1 AND s.deleted_at IS NOT NULL ORDER BY s.id = p.in_use DESC) UNION ALL "
-		"(SELECT id, deleted_at >= clock_timestamp() - $2 * interval '1 second', false "
-		"FROM rotor.secret WHERE name = $1 AND deleted_at IS NOT NULL "
-		"ORDER BY deleted_at DESC LIMIT 1) LIMIT 2",
+		"WHERE p.name = $1 AND s.deleted_at IS NOT NULL UNION ALL SELECT id, deleted_at, false, "
+		"false FROM rotor.secret WHERE name = $1 AND deleted_at IS NOT NULL) "
+		"SELECT id, deleted_at >= clock_timestamp() - $2 * interval '1 second', paired FROM ended "
+		"WHERE paired = (SELECT paired FROM ended ORDER BY deleted_at DESC LIMIT 1) "
+		"ORDER BY in_use DESC, deleted_at DESC LIMIT 2",
 		2, types, values, NULL);
 
 	*in_time = false;
-	/* A single one that had the name before two took it is not meant. */
 	if (count == 2 &&
-		!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[1], SPI_tuptable->tupdesc, 3, &null)))
+		!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &null)))
 		count = 1;
 	for (int i = 0; i < count; i++)
 	{
@@ -443,6 +450,23 @@ require_restorable(const Secret *secret)
 				 errhint("Unmanage that one first.")));
 }
 
+/* One of two that were used in turn does not come back alone. */
+static void
+require_single(const Secret *secret)
+{
+	Secret found;
+	Policy policy;
+
+	require_not_paired(secret, "restore");
+	if (!catalog_load_secret(secret->id, &found, &policy, CurrentMemoryContext))
+		elog(ERROR, "the secret is gone");
+	if (policy.strategy == STRATEGY_BLUE_GREEN)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("secret \"%s\" was one of two that were used in turn", secret->name),
+						errdetail("Their common name stands for other roles now."),
+						errhint("Call rotor.manage() with both roles in the option \"roles\".")));
+}
+
 Datum
 rotor_restore(PG_FUNCTION_ARGS)
 {
@@ -466,7 +490,7 @@ rotor_restore(PG_FUNCTION_ARGS)
 						errmsg("there is no unmanaged secret \"%s\"", name),
 						errhint("rotor.manage() takes a role under management.")));
 	if (count == 1)
-		require_not_paired(&members[0], "restore");
+		require_single(&members[0]);
 	for (int i = 0; i < count; i++)
 	{
 		Secret other;

@@ -87,6 +87,18 @@ notice_sessions(Oid role, const char *name)
 						 errdetail("Open sessions go on; new logins need the new password.")));
 }
 
+/* Who asks by hand need not wait for the end of the grace period, but is told. */
+static void
+notice_grace(const Secret *secret)
+{
+	TimestampTz until = catalog_is_resting(secret->id) ? catalog_retirement(secret->id) : DT_NOEND;
+
+	if (!TIMESTAMP_IS_NOEND(until) && until > GetCurrentTimestamp())
+		ereport(NOTICE, (errmsg("the grace period of role \"%s\" ends early", secret->username),
+						 errdetail("It could log in with its present password until %s.",
+								   timestamptz_to_str(until))));
+}
+
 /*
  * Finds the secret, or the role that is to become one; checks rights and state. What is queued in
  * the caller's transaction need not be committed before it.
@@ -398,6 +410,8 @@ rotor_rotate(PG_FUNCTION_ARGS)
 	access_enter(&scope);
 	if (order.secret_id == 0)
 		notice_sessions(order.role, name);
+	else
+		notice_grace(&secret);
 	if (PG_GETARG_BOOL(1))
 	{
 		require_fit_policy(&order, &secret, order.role);

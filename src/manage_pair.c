@@ -42,11 +42,13 @@ read_names(const char *options, const char *owner, RoleNames *names)
 	Oid types[] = {TEXTOID};
 	Datum values[] = {CStringGetTextDatum(options ? options : "{}")};
 
-	take_name(names, 0, psprintf("%s_blue", owner));
-	take_name(names, 1, psprintf("%s_green", owner));
 	if (catalog_execute("SELECT FROM jsonb_object_keys($1::jsonb) k WHERE k = 'roles'", 1, types,
 						values, NULL) == 0)
+	{
+		take_name(names, 0, psprintf("%s_blue", owner));
+		take_name(names, 1, psprintf("%s_green", owner));
 		return;
+	}
 	if (catalog_execute("SELECT r.name FROM jsonb_array_elements_text(CASE "
 						"jsonb_typeof($1::jsonb -> 'roles') WHEN 'array' THEN $1::jsonb -> 'roles' "
 						"ELSE '[]' END) r (name) WHERE r.name IS NOT NULL",
@@ -87,10 +89,21 @@ find_or_make_role(const Actor *actor, const char *name, Oid owner, const char *o
 		return get_role_oid(name, false);
 	}
 	access_require_role(actor, member, name, "manage");
-	if (!is_member_of_role_nosuper(member, owner))
-		run_as_caller(
-			psprintf("GRANT %s TO %s", quote_identifier(owner_name), quote_identifier(name)));
+	if (!compat_may_become(member, owner))
+		run_as_caller(psprintf("GRANT %s TO %s" COMPAT_WITH_SET, quote_identifier(owner_name),
+							   quote_identifier(name)));
 	return member;
+}
+
+/* In SPI. */
+static bool
+can_log_in(Oid role)
+{
+	Oid types[] = {OIDOID};
+	Datum values[] = {ObjectIdGetDatum(role)};
+
+	return catalog_execute("SELECT FROM pg_catalog.pg_roles WHERE oid = $1 AND rolcanlogin", 1,
+						   types, values, NULL) > 0;
 }
 
 static void
@@ -149,6 +162,7 @@ manage_pair(const ManageOrder *order, const Actor *actor, Pair *pair)
 	char *owner_name = GetUserNameFromId(order->role, false);
 	RoleNames names = {.size = NAMEDATALEN};
 	Oid roles[2];
+	int resting;
 	AccessScope scope;
 
 	access_enter(&scope);
@@ -162,9 +176,11 @@ manage_pair(const ManageOrder *order, const Actor *actor, Pair *pair)
 	strlcpy(pair->name, order->name, sizeof(pair->name));
 	strlcpy(pair->owner, owner_name, sizeof(pair->owner));
 	pair->owner_oid = order->role;
+	/* One that nobody can log in as is none that applications use. */
+	resting = can_log_in(roles[0]) && !can_log_in(roles[1]) ? 1 : 0;
 	for (int i = 0; i < 2; i++)
 	{
-		Secret *secret = i == 0 ? &pair->resting : &pair->in_use;
+		Secret *secret = i == resting ? &pair->resting : &pair->in_use;
 		ManageOrder member = *order;
 
 		require_unmanaged(names.name[i], roles[i]);
@@ -228,5 +244,7 @@ manage_pair_outside(const ManageOrder *order, const Actor *actor, Pair *pair)
 		manage_account(&member, actor, i == 0 ? &pair->resting : &pair->in_use);
 	}
 	insert_pair(order, order->username, pair);
+	catalog_audit_event(actor, "pair_managed", order->name,
+						manage_detail(order->policy, order->username));
 	access_leave(&scope);
 }

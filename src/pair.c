@@ -75,12 +75,12 @@ pair_carry_over(int64 secret_id, Oid role, Failure *failure)
 		failure_set(failure, ERRCODE_UNDEFINED_OBJECT, "the owner of the two roles was dropped",
 					"They are used in turn, and log in as their owner.",
 					"Unmanage the pair, and manage it anew with another owner.");
-	else if (!is_member_of_role_nosuper(role, DatumGetObjectId(owner)))
+	else if (!compat_may_become(role, DatumGetObjectId(owner)))
 		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					psprintf("role \"%s\" is no member of role \"%s\"",
 							 GetUserNameFromId(role, false), name),
 					"Of two roles that are used in turn each logs in as their owner.",
-					psprintf("GRANT %s TO %s", quote_identifier(name),
+					psprintf("GRANT %s TO %s" COMPAT_WITH_SET, quote_identifier(name),
 							 quote_identifier(GetUserNameFromId(role, false))));
 	else
 	{
@@ -99,16 +99,21 @@ pair_take_turns(int64 secret_id, TimestampTz retire_at, const pg_uuid_t *emergen
 					  emergency ? UUIDPGetDatum(emergency) : (Datum) 0};
 	char nulls[] = {' ', ' ', ' ', emergency ? ' ' : 'n'};
 
+	/* In an emergency both may come here at once. */
+	(void) change("SELECT FROM rotor.pair WHERE $1 IN (in_use, resting) FOR UPDATE", secret_id,
+				  DT_NOBEGIN);
 	if (change("UPDATE rotor.pair SET in_use = resting, resting = in_use, "
 			   "used_since = clock_timestamp() WHERE resting = $1",
 			   secret_id, DT_NOBEGIN) == 0)
 		return;
 	catalog_plan_retirement(secret_id, DT_NOEND);
-	/* Which never had a password of ours cannot log in with one. */
+	/* Of roles outside that never had a password of ours nobody logs in with one. */
 	(void) catalog_execute(
 		"UPDATE rotor.secret s SET retire_at = CASE WHEN v.set_at < e.started_at THEN $3 ELSE $2 END "
-		"FROM rotor.pair p JOIN rotor.version v ON v.secret_id = p.resting AND v.stage = 'current' "
-		"LEFT JOIN rotor.emergency e ON e.id = $4 WHERE p.in_use = $1 AND s.id = p.resting",
+		"FROM rotor.pair p LEFT JOIN rotor.version v ON v.secret_id = p.resting "
+		"AND v.stage = 'current' LEFT JOIN rotor.emergency e ON e.id = $4 "
+		"WHERE p.in_use = $1 AND s.id = p.resting AND (v.id IS NOT NULL OR EXISTS "
+		"(SELECT FROM pg_catalog.pg_authid a WHERE a.oid = s.role_oid AND a.rolcanlogin))",
 		4, types, values, nulls);
 }
 
@@ -128,17 +133,11 @@ pair_lock_again(int64 secret_id)
 					  secret_id, clock_now());
 }
 
-int64
-pair_other(int64 secret_id)
+void
+pair_lock_out(int64 secret_id)
 {
-	Oid types[] = {INT8OID};
-	Datum values[] = {Int64GetDatum(secret_id)};
-	bool null;
-	Datum other = catalog_datum("SELECT CASE $1 WHEN in_use THEN resting ELSE in_use END "
-								"FROM rotor.pair WHERE $1 IN (in_use, resting)",
-								1, types, values, &null);
-
-	return null ? 0 : DatumGetInt64(other);
+	if (catalog_is_resting(secret_id))
+		catalog_plan_retirement(secret_id, clock_now());
 }
 
 bool

@@ -33,8 +33,8 @@ extern void pair_take_turns(int64 secret_id, TimestampTz retire_at, const pg_uui
  */
 extern void pair_lock_again(int64 secret_id);
 
-/* The other secret of the pair; 0 if there is none. */
-extern int64 pair_other(int64 secret_id);
+/* An emergency came to nothing for it: if its role rests, it is to be locked now, for its value has leaked. */
+extern void pair_lock_out(int64 secret_id);
 
 /* Has the role of the other one LOGIN, and the verifier of its secret's current version? */
 extern bool pair_other_logs_in(int64 secret_id);

@@ -13,6 +13,7 @@
 #include "lib/stringinfo.h"
 #include "manage.h"
 #include "miscadmin.h"
+#include "pair.h"
 #include "reconcile.h"
 #include "role.h"
 #include "utils/acl.h"
@@ -183,6 +184,33 @@ bind_by_name(Secret *secret, const Actor *actor, ReconcileFinding *why_not)
 	return true;
 }
 
+/* Of two roles that log in as their owner the setting "role" has its name. */
+static void
+follow_owners(int64 id)
+{
+	Oid types[] = {INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum(id), Int64GetDatum((int64) GetSystemIdentifier())};
+	SPITupleTable *members;
+	Failure ignored;
+	bool null;
+
+	(void) catalog_execute(
+		"WITH renamed AS (UPDATE rotor.pair p SET owner = a.rolname FROM rotor.secret s, "
+		"pg_catalog.pg_authid a WHERE s.id = p.in_use AND s.system_identifier = $2 "
+		"AND a.oid = p.owner_oid AND a.rolname <> p.owner AND $1 IN (0, p.in_use, p.resting) "
+		"RETURNING p.in_use, p.resting) SELECT s.id, s.role_oid FROM renamed r "
+		"JOIN rotor.secret s ON s.id IN (r.in_use, r.resting) "
+		"JOIN pg_catalog.pg_authid a ON a.oid = s.role_oid WHERE s.deleted_at IS NULL",
+		2, types, values, NULL);
+	members = SPI_tuptable;
+	/* If one is no member any more, its next rotation says so. */
+	for (uint64 i = 0; i < members->numvals; i++)
+		(void) pair_carry_over(
+			DatumGetInt64(SPI_getbinval(members->vals[i], members->tupdesc, 1, &null)),
+			DatumGetObjectId(SPI_getbinval(members->vals[i], members->tupdesc, 2, &null)),
+			&ignored);
+}
+
 int64
 reconcile_names(int64 id, const Actor *actor)
 {
@@ -200,11 +228,7 @@ reconcile_names(int64 id, const Actor *actor)
 		"WHERE s.id = p.in_use AND s.system_identifier = $2 AND s.role_oid <> 0 "
 		"AND p.owner_oid = 0 AND a.rolname = p.owner AND $1 IN (0, p.in_use, p.resting)",
 		2, types, values, NULL);
-	(void) catalog_execute(
-		"UPDATE rotor.pair p SET owner = a.rolname FROM rotor.secret s, pg_catalog.pg_authid a "
-		"WHERE s.id = p.in_use AND s.system_identifier = $2 AND a.oid = p.owner_oid "
-		"AND a.rolname <> p.owner AND $1 IN (0, p.in_use, p.resting)",
-		2, types, values, NULL);
+	follow_owners(id);
 	(void) catalog_execute(
 		"UPDATE rotor.secret s SET username = a.rolname FROM pg_catalog.pg_authid a "
 		"WHERE a.oid = s.role_oid AND s.system_identifier = $2 AND a.rolname <> s.username "

@@ -351,7 +351,8 @@ prepare(Job *job, void *arg)
 			: order->scheduled && !order->retire &&
 				  !(job->exists && !job->unsettled ? job->row.due : job->secret.due))
 		return;
-	if (order->scheduled && !order->retire && job_waits_for_window(job))
+	if (order->scheduled && !order->retire &&
+		(job_waits_for_window(job) || job_waits_for_grace(job)))
 	{
 		job->answer->postponed = true;
 		return;
@@ -366,6 +367,7 @@ prepare(Job *job, void *arg)
 	{
 		/* There is no step of ours before the worker's. */
 		job_save(job);
+		job_audit_queued(job);
 		job->exists = true;
 	}
 	if (order->rollback)

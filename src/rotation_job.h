@@ -26,7 +26,8 @@ typedef struct TestPlan
 {
 	Route route;
 	char dbname[NAMEDATALEN];
-	bool accepted; /* by the in-process check */
+	bool accepted;	 /* by the in-process check */
+	bool takes_turn; /* the role comes into use: another one is, which logs in */
 } TestPlan;
 
 typedef struct Job
@@ -48,6 +49,7 @@ typedef struct Job
 	uint8_t fingerprint[FINGERPRINT_LEN]; /* of the verifier that this rotation set */
 	int refused_values;
 	bool cancelled;			 /* the caller's gate says so */
+	bool labels_moved;		 /* a store outside has said so */
 	FsmOutcome test_outcome; /* recorded together with finish */
 	double test_ms;
 	TestPlan plan;
@@ -74,6 +76,9 @@ extern Job *job_new(const RotationOrder *order, pg_atomic_uint32 *gate, Rotation
 extern Job *
 job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor);
 
+/* Audits that a rotation has a row, and waits for its first step. */
+extern void job_audit_queued(const Job *job);
+
 /* Fills the row of a rotation that begins, from the order, the secret and its policy. */
 extern void job_new_rotation(Job *job);
 
@@ -97,6 +102,12 @@ extern bool job_takes_turns(const Job *job);
  * and comes back if nothing comes of this. Not if a worker outside has it: nobody knows what it does.
  */
 extern void job_pass_over_retirement(Job *job);
+
+/*
+ * A role whose grace period is not over yet keeps its password until then: true if the rotation, which has
+ * not begun, was put off.
+ */
+extern bool job_waits_for_grace(Job *job);
 
 /*
  * Of two secrets that are used in turn one is rotated at a time: they have one entry at a store, and

@@ -62,6 +62,8 @@ done_as_meant(Job *job, FsmOutcome outcome, double ms)
 	switch (job->row.step)
 	{
 		case FSM_STEP_FINISH:
+			/* Applications have the value: it is not taken back any more. */
+			job->labels_moved = job->secret.outside_store;
 			finish(job, ms);
 			return;
 		case FSM_STEP_SET:

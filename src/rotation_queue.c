@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "pair.h"
+#include "catalog_read.h"
 #include "report.h"
 #include "rotation_job.h"
 #include "utils/builtins.h"
@@ -27,7 +27,7 @@ job_for_row(const RotationRow *row, const Secret *secret, const Policy *policy, 
 static void
 require_turn(const Secret *secret)
 {
-	int64 other = pair_other(secret->id);
+	int64 other = catalog_pair_other(secret->id);
 
 	if (other != 0 && catalog_is_rotating(other))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a rotation is already active"),
@@ -67,12 +67,24 @@ requeue_unsettled(const RotationOrder *order, const Secret *secret, const Policy
 	return true;
 }
 
+void
+job_audit_queued(const Job *job)
+{
+	AuditRow audit = {.actor = &job->row.actor,
+					  .event = "rotation_queued",
+					  .secret = job->secret.name,
+					  .rotation = &job->row.id,
+					  .result = "ok",
+					  .duration_ms = -1};
+
+	catalog_audit(&audit);
+}
+
 pg_uuid_t
 rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *policy)
 {
 	Job *job = palloc0(sizeof(Job));
 	pg_uuid_t active;
-	AuditRow audit = {.actor = &order->actor, .event = "rotation_queued", .result = "ok"};
 
 	if (catalog_active_rotation(secret->id, &active))
 		ereport(ERROR,
@@ -88,10 +100,7 @@ rotation_queue(const RotationOrder *order, const Secret *secret, const Policy *p
 	job_new_rotation(job);
 	job->row.status = FSM_STATUS_PENDING;
 	catalog_save_rotation(&job->row);
-	audit.secret = secret->name;
-	audit.rotation = &job->row.id;
-	audit.duration_ms = -1;
-	catalog_audit(&audit);
+	job_audit_queued(job);
 	return job->row.id;
 }
 
@@ -99,11 +108,15 @@ void
 rotation_cancel(RotationRow *row, const Secret *secret, const Policy *policy, const Actor *actor)
 {
 	Job *job = job_for_row(row, secret, policy, actor);
+	bool retires = row->step == FSM_STEP_RETIRE;
 
-	if (row->outside && row->step == FSM_STEP_SET && (row->leased || row->unsettled))
+	if (row->outside && (row->step == FSM_STEP_SET || retires) && (row->leased || row->unsettled))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the rotation cannot be cancelled now"),
-						errdetail("A worker is setting the new password, or may have set it."),
+						retires ? errdetail("A worker is locking what was in use before, or may "
+											"have locked it.")
+								: errdetail("A worker is setting the new password, or may have "
+											"set it."),
 						errhint("Let it end; rotor.rollback() goes back.")));
 	if (fsm_is_over(row->status) || fsm_next(row->step, FSM_OUTCOME_CANCELLED) == NULL)
 		ereport(ERROR,
@@ -116,6 +129,9 @@ rotation_cancel(RotationRow *row, const Secret *secret, const Policy *policy, co
 							 : "The new password is set already; rotor.rollback() goes back.")));
 	failure_set(&job->failure, ERRCODE_QUERY_CANCELED, "cancelled by request", NULL, NULL);
 	job_advance(job, FSM_OUTCOME_CANCELLED, -1);
+	/* By request: it does not come back, as it does when it only gives way. */
+	if (retires)
+		catalog_plan_retirement(row->secret_id, DT_NOEND);
 	job_save(job);
 }
 

@@ -234,7 +234,8 @@ refine_outcome(const Job *job, FsmOutcome outcome)
 
 	if (outcome == FSM_OUTCOME_OK && step == FSM_STEP_CREATE && job->secret.outside_store)
 		return FSM_OUTCOME_TO_STORE;
-	if (outcome == FSM_OUTCOME_PERMANENT && step == FSM_STEP_FINISH && store_keeps)
+	if (outcome == FSM_OUTCOME_PERMANENT && step == FSM_STEP_FINISH && store_keeps &&
+		!job->labels_moved)
 		return FSM_OUTCOME_GIVEN_UP;
 	if (outcome != FSM_OUTCOME_TRANSIENT || job->row.attempt + 1 < job->policy.max_attempts)
 		return outcome;
@@ -289,20 +290,25 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 		if (job->row.note == NULL)
 			job->row.outcome = NULL;
 	}
-	/* What is locked now is rotated anew, and not taken up where it stopped. */
-	if (transition->status == FSM_STATUS_SUCCESS)
-		catalog_settle_dead_letters(job->row.secret_id);
 	if (transition->step == FSM_STEP_RETIRE)
 	{
+		if (transition->status == FSM_STATUS_SUCCESS)
+			catalog_settle_retirement(job->row.secret_id);
 		/* One that gave way comes back, unless its role is in use by then. */
 		if (outcome != FSM_OUTCOME_CANCELLED)
 			catalog_plan_retirement(job->row.secret_id, DT_NOEND);
 		return;
 	}
+	if (transition->status == FSM_STATUS_SUCCESS)
+		catalog_settle_dead_letters(job->row.secret_id);
 	/* Where labels of a store stand must be known: it may have the role in use. */
 	if (transition->dead_letter && transition->live == FSM_LIVE_NEW && !job->row.unsettled &&
 		outcome != FSM_OUTCOME_INTERNAL && job_takes_turns(job))
 		pair_lock_again(job->row.secret_id);
+	/* It has what leaked, and did not get anything else. */
+	if (transition->status != FSM_STATUS_SUCCESS && transition->live == FSM_LIVE_FORMER &&
+		job->row.in_emergency && job_takes_turns(job))
+		pair_lock_out(job->row.secret_id);
 	if (!job->enrol)
 		plan_next(job, transition->status);
 }

@@ -313,6 +313,7 @@ plan_test(Job *job, void *arg)
 	strlcpy(job->secret.username, state.name, sizeof(job->secret.username));
 	ensure_value(job);
 	strlcpy(plan->dbname, login_database(job), sizeof(plan->dbname));
+	plan->takes_turn = job_takes_turns(job) && catalog_is_resting(job->secret.id);
 	route_choose(plan->dbname, job->secret.username, &plan->route);
 }
 
@@ -390,6 +391,39 @@ not_now(Job *job, const TestPlan *plan, const LoginResult *login, int sqlstate)
 	return FSM_OUTCOME_TRANSIENT;
 }
 
+/* The password is right, but nobody could use the role, and so it does not come into use. */
+static FsmOutcome
+unusable(Job *job, const char *what, const char *code)
+{
+	failure_set(&job->failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				psprintf("the password is right, but %s (%s)", what, code),
+				"The other one of the two roles stays in use.",
+				"Give the role what it needs to work, and rotate again.");
+	return FSM_OUTCOME_INCONCLUSIVE;
+}
+
+/* Barred for a reason that has nothing to do with the role? */
+static bool
+is_barred_for_all(int sqlstate)
+{
+	return sqlstate == ERRCODE_UNDEFINED_DATABASE ||
+		   sqlstate == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+}
+
+/* The server let the password pass. */
+static FsmOutcome
+barred(Job *job, const TestPlan *plan, const LoginResult *login, int sqlstate)
+{
+	if (plan->takes_turn && sqlstate == ERRCODE_TOO_MANY_CONNECTIONS)
+		return not_now(job, plan, login, sqlstate);
+	if (plan->takes_turn && !is_barred_for_all(sqlstate))
+		return unusable(job, "the login was barred", login->sqlstate);
+	failure_set(&job->failure, sqlstate,
+				psprintf("the password is right, but the login was barred (%s)", login->sqlstate),
+				NULL, NULL);
+	return FSM_OUTCOME_PROVED;
+}
+
 /* The class of a login that the server did not let in. */
 static FsmOutcome
 not_let_in(Job *job, TestPlan *plan, const LoginResult *login)
@@ -400,12 +434,7 @@ not_let_in(Job *job, TestPlan *plan, const LoginResult *login)
 	if (sqlstate == ERRCODE_INVALID_PASSWORD)
 		return refused(job, plan);
 	if (barred_after_password(job, plan, login, sqlstate))
-	{
-		failure_set(&job->failure, sqlstate,
-					psprintf("the password is right, but the login was barred (%s)", code), NULL,
-					NULL);
-		return FSM_OUTCOME_PROVED;
-	}
+		return barred(job, plan, login, sqlstate);
 	if (sqlstate == 0 || outcome_of_sqlstate(sqlstate) == FSM_OUTCOME_TRANSIENT)
 		return not_now(job, plan, login, sqlstate);
 	return inconclusive(job, plan,
@@ -431,6 +460,8 @@ judge_login(Job *job, TestPlan *plan, const LoginResult *login)
 					"the verification query did not end in time", NULL, "It is tried again.");
 		return FSM_OUTCOME_TRANSIENT;
 	}
+	if (plan->takes_turn)
+		return unusable(job, "the verification query failed", login->sqlstate);
 	failure_set(
 		&job->failure, 0,
 		psprintf("the login was let in, but the verification query failed (%s)", login->sqlstate),
@@ -499,6 +530,7 @@ step_finish(Job *job)
 {
 	RoleState state;
 	TimestampTz grace_end;
+	bool rested = job_takes_turns(job) && catalog_is_resting(job->secret.id);
 
 	if (!job->secret.outside_target)
 	{
@@ -532,7 +564,7 @@ step_finish(Job *job)
 		catalog_plan_retirement(job->secret.id, grace_end);
 	/* Those of a role that rested so far are none of the application's, unless something has leaked. */
 	if (job->row.terminate_sessions && !job->secret.outside_target &&
-		(!job_takes_turns(job) || job->row.in_emergency))
+		(!rested || job->row.in_emergency))
 		job->sessions_ended =
 			catalog_terminate_sessions(job->secret.role, job->row.actor.pid, job->login_pid);
 	return FSM_OUTCOME_OK;
@@ -546,6 +578,7 @@ step_undo(Job *job)
 	SavedVerifier saved;
 	SecretBuf plain = {0};
 	uint8_t flags;
+	uint8_t fingerprint[FINGERPRINT_LEN];
 
 	if (!catalog_load_role(job->secret.role, true, &state))
 	{
@@ -567,6 +600,13 @@ step_undo(Job *job)
 	secret_buf_wipe(&plain);
 	role_restore(&former);
 	catalog_demote_version(&job->row.version, &saved);
+	/* A role that rests had this version before, with the verifier that it has again. */
+	if (former.verifier != NULL && saved.has_current &&
+		memcmp(saved.former_current.data, job->row.version.data, UUID_LEN) == 0)
+	{
+		role_fingerprint(former.verifier, fingerprint);
+		catalog_note_fingerprint(&job->row.version, fingerprint);
+	}
 	catalog_drop_verifier(&job->row.id);
 	return FSM_OUTCOME_OK;
 }
@@ -586,8 +626,8 @@ step_retire(Job *job)
 	}
 	if (!catalog_load_role(job->secret.role, true, &state))
 	{
-		failure_set(&job->failure, ERRCODE_UNDEFINED_OBJECT, "the role was dropped", NULL, NULL);
-		return FSM_OUTCOME_PERMANENT;
+		job->row.note = MemoryContextStrdup(job->context, "the role was dropped");
+		return FSM_OUTCOME_OK;
 	}
 	/* After a restore it may be this one that applications use. */
 	if (!pair_other_logs_in(job->secret.id))

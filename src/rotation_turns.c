@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "catalog_read.h"
-#include "pair.h"
+#include "clock.h"
 #include "report.h"
 #include "role.h"
 #include "rotation_job.h"
@@ -23,10 +23,24 @@ job_pass_over_retirement(Job *job)
 }
 
 bool
+job_waits_for_grace(Job *job)
+{
+	TimestampTz then;
+
+	if (job->exists || !catalog_is_resting(job->secret.id))
+		return false;
+	then = catalog_retirement(job->secret.id);
+	if (then <= clock_now() || TIMESTAMP_IS_NOEND(then))
+		return false;
+	catalog_postpone_secret(job->secret.id, then);
+	return true;
+}
+
+bool
 job_take_turn(Job *job)
 {
 	const RotationOrder *order = job->order;
-	int64 other = pair_other(job->secret.id);
+	int64 other = catalog_pair_other(job->secret.id);
 	bool is_free;
 	bool begun;
 

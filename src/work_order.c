@@ -51,8 +51,9 @@ append_value(StringInfo json, const char *key, int64 secret_id, const char *user
 }
 
 /*
- * The versions that were current and previous before the rotation; as labelled until it is set. For a
- * store, of two secrets that take turns, those of the other one: it has one entry for both.
+ * The versions that were current and previous before the rotation; as labelled until it is set. Of two
+ * secrets that take turns, those of the other one, for a store, which has one entry for both, and for
+ * who locks the one that rests, and sees before whether the one in use logs in.
  */
 typedef struct FormerVersions
 {
@@ -88,7 +89,8 @@ find_former(const Secret *secret, const RotationRow *row, int64 other, FormerVer
 	memset(former, 0, sizeof(*former));
 	former->secret_id = secret->id;
 	strlcpy(former->username, secret->username, sizeof(former->username));
-	if (other != 0 && (row->step == FSM_STEP_PUBLISH || row->step == FSM_STEP_FINISH))
+	if (other != 0 && (row->step == FSM_STEP_PUBLISH || row->step == FSM_STEP_FINISH ||
+					   row->step == FSM_STEP_RETIRE))
 		find_former_of_other(other, former);
 	else if (row->step == FSM_STEP_PUBLISH || row->step == FSM_STEP_SET)
 	{
@@ -123,6 +125,13 @@ append_admin(StringInfo json, const char *admin, bool takes_turns, const Secret 
 					"the account's former password is not known",
 					"It was set before rotor managed the account.",
 					"Set the account right at its target, then call rotor.rotate().");
+		return false;
+	}
+	if (row->step == FSM_STEP_RETIRE && takes_turns && !former->has_current)
+	{
+		failure_set(failure, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					"the account in use has no password that rotor knows",
+					"So the other one was not locked.", "Rotate, and requeue this.");
 		return false;
 	}
 	if (admin != NULL && row->step == FSM_STEP_RETIRE && strcmp(admin, secret->name) == 0)

@@ -253,13 +253,21 @@ SELECT rotor.get_secret('t_turned') ->> 'username' AS username, rotor.get_secret
 UPDATE rotor.secret SET retire_at = now() WHERE name = 't_turned/owner_blue';
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
 SELECT t.claim();
-SELECT job ->> 'step' AS step, job ->> 'trigger' AS trigger, job -> 'version' AS version, job -> 'admin' AS admin, job -> 'account' ->> 'username' AS account
-FROM t.job WHERE secret = 't_turned/owner_blue';
+SELECT job ->> 'step' AS step, job ->> 'trigger' AS trigger, job -> 'version' AS version, job -> 'admin' AS admin, job -> 'account' ->> 'username' AS account,
+       job -> 'former' ->> 'username' AS in_use FROM t.job WHERE secret = 't_turned/owner_blue';
 SELECT t.error($$SELECT rotor.rotate('t_turned')$$);
+-- Nor is it called off while a worker may be at it.
+SELECT t.error(format('SELECT rotor.cancel(%L)', (SELECT id FROM rotor.rotations WHERE secret = 't_turned/owner_blue' ORDER BY queued_at DESC LIMIT 1)));
 SELECT t.fails('t_turned/owner_blue', 'transient', '08006', 'not now');
 SELECT t.claim();
 SELECT t.ok('t_turned/owner_blue');
 SELECT * FROM t.how('t_turned/owner_blue');
+SELECT retire_at FROM rotor.pairs WHERE secret = 't_turned';
+SELECT event, result FROM rotor.audit_log WHERE rotation = (SELECT id FROM rotor.rotations WHERE secret = 't_turned/owner_blue' ORDER BY queued_at DESC LIMIT 1) ORDER BY id;
+-- Called off before, it does not come back.
+UPDATE rotor.secret SET retire_at = now() WHERE name = 't_turned/owner_blue';
+SELECT count(*) >= 0 AS done FROM rotor.run_due();
+SELECT (rotor.cancel((SELECT id FROM rotor.rotations WHERE secret = 't_turned/owner_blue' ORDER BY queued_at DESC LIMIT 1))).status;
 SELECT retire_at FROM rotor.pairs WHERE secret = 't_turned';
 -- A worker that cannot: a dead letter, which a later call takes up; the schedule goes on.
 UPDATE rotor.secret SET retire_at = now() WHERE name = 't_turned/owner_blue';
@@ -292,6 +300,20 @@ SELECT t.claim();
 SELECT job -> 'policy' ->> 'strategy' AS strategy, job -> 'pair' AS pair FROM t.job WHERE secret = 't_double';
 SELECT t.ok('t_double') FROM generate_series(1, 2);
 SELECT retire_at BETWEEN now() + interval '1 hour' AND now() + interval '2 hours' AS in_two_hours FROM rotor.secret WHERE name = 't_double';
+-- As long as the next one is not proved, it stays.
+SELECT status FROM rotor.rotate('t_double', wait => false);
+SELECT t.claim();
+SELECT t.ok('t_double');
+SELECT t.fails('t_double', 'transient', 'TIMEOUT', 'not now');
+SELECT t.claim();
+SELECT t.fails('t_double', 'transient', 'TIMEOUT', 'not now');
+SELECT step, state FROM rotor.dead_letter WHERE secret = 't_double';
+UPDATE rotor.secret SET retire_at = now() WHERE name = 't_double';
+SELECT count(*) >= 0 AS done FROM rotor.run_due();
+SELECT step, trigger, dead_letter FROM rotor.rotations WHERE secret = 't_double' ORDER BY queued_at DESC LIMIT 1;
+SELECT (rotor.requeue(id)).step FROM rotor.dead_letter WHERE secret = 't_double';
+SELECT t.claim();
+SELECT t.ok('t_double');
 -- By the caller's choice.
 SELECT status, strategy FROM rotor.rotate('t_double', strategy => 'staged', wait => false);
 SELECT t.claim();

@@ -52,8 +52,13 @@ SELECT status, trigger FROM rotor.rollback('t_pair');
 :login
 SELECT in_use, resting FROM rotor.pairs;
 
--- By schedule it is the one that rests, and its time counts.
+-- By schedule it is the one that rests, when its grace period is over; who does not wait is told.
 UPDATE rotor.secret SET next_rotation = now() - interval '1 minute' WHERE name = 't_pair_green';
+SELECT count(*) >= 0 AS done FROM rotor.run_due();
+CALL t.wait_until($$(SELECT next_rotation = retire_at FROM rotor.secret WHERE name = 't_pair_green')$$);
+SELECT in_use, resting FROM rotor.pairs;
+SELECT t.error($$INSERT INTO rotor.policy (name, strategy, grace_period, rotation_interval) VALUES ('t_short', 'blue_green', '1 day', '1 day')$$);
+UPDATE rotor.secret SET next_rotation = now() - interval '1 minute', retire_at = now() WHERE name = 't_pair_green';
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
 CALL t.wait_until($$(SELECT in_use = 't_pair_green' FROM rotor.pairs)$$);
 :login
@@ -71,6 +76,15 @@ SELECT status, rotations FROM rotor.rotate_all(pattern => 't\_pair', reason => '
 SELECT count(*) AS both FROM rotor.rotations WHERE secret ~ '^t_pair_' AND trigger = 'emergency' AND status = 'success';
 :login
 
+-- One that cannot get another value is locked.
+SELECT resting AS rests FROM rotor.pairs \gset
+REVOKE t_pair FROM :rests;
+SELECT status, rotations FROM rotor.rotate_all(pattern => 't\_pair', reason => 'leaked again');
+CALL t.wait_until(format('(SELECT NOT rolcanlogin FROM pg_roles WHERE rolname = %L)', :'rests'));
+SELECT resting = :'rests' AS still, retire_at FROM rotor.pairs;
+:login
+GRANT t_pair TO :rests;
+
 -- A rotation that comes to nothing leaves the role as it was: locked.
 UPDATE rotor.secret SET retire_at = now() WHERE retire_at IS NOT NULL;
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
@@ -80,6 +94,43 @@ SELECT t.error($$SELECT rotor.rotate('t_pair')$$);
 GRANT t_pair TO t_pair_blue, t_pair_green;
 SELECT count(*) AS can_log_in FROM pg_roles WHERE rolname ~ '^t_pair_' AND rolcanlogin;
 :login
+
+-- Nor does a role come into use that nobody can work with, though its password is right.
+ALTER ROLE t_pair_blue CONNECTION LIMIT 0;
+ALTER ROLE t_pair_green CONNECTION LIMIT 0;
+UPDATE rotor.policy SET max_attempts = 1 WHERE name = 't_turns';
+SELECT in_use AS before FROM rotor.pairs \gset
+SELECT regexp_replace(t.error($$SELECT rotor.rotate('t_pair')$$), 'port \d+', 'port <port>') AS error;
+ALTER ROLE t_pair_blue CONNECTION LIMIT -1;
+ALTER ROLE t_pair_green CONNECTION LIMIT -1;
+UPDATE rotor.policy SET verify_query = 'SELECT * FROM t.nothing_of_the_kind' WHERE name = 't_turns';
+SELECT t.error($$SELECT rotor.rotate('t_pair')$$);
+UPDATE rotor.policy SET verify_query = NULL, max_attempts = 8 WHERE name = 't_turns';
+SELECT in_use = :'before' AS still FROM rotor.pairs;
+SELECT step, status, outcome, dead_letter FROM rotor.rotation r JOIN rotor.pair p ON p.resting = r.secret_id ORDER BY queued_at DESC LIMIT 2;
+:login
+-- What is locked again leaves that dead letter as it is.
+SELECT count(*) >= 0 AS done FROM rotor.run_due();
+CALL t.wait_until($$(SELECT count(*) = 0 FROM rotor.pairs WHERE retire_at IS NOT NULL)$$);
+SELECT count(*) AS dead_letters FROM rotor.dead_letter WHERE secret ~ '^t_pair_';
+SELECT count(*) AS can_log_in FROM pg_roles WHERE rolname ~ '^t_pair_' AND rolcanlogin;
+
+-- The owner is renamed, and the roles log in as it.
+ALTER ROLE t_pair RENAME TO t_renamed;
+SELECT finding FROM rotor.reconcile('t_pair') ORDER BY 1;
+SELECT owner FROM rotor.pairs;
+:again
+ALTER ROLE t_renamed RENAME TO t_pair;
+SELECT finding FROM rotor.reconcile('t_pair') ORDER BY 1;
+:again
+
+-- Who asks by hand does not wait for the end of the grace period, but is told.
+SELECT status FROM rotor.rotate('t_pair');
+SET client_min_messages = notice;
+\set VERBOSITY terse
+SELECT status FROM rotor.rotate('t_pair');
+\set VERBOSITY default
+SET client_min_messages = warning;
 
 -- Its nature stays as it is.
 SELECT t.error($$SELECT rotor.rotate('t_pair', strategy => 'staged')$$);
@@ -136,6 +187,12 @@ SELECT (rotor.unmanage('t_pair')).deleted_at IS NOT NULL AS unmanaged;
 SELECT count(*) FROM rotor.pairs;
 SELECT t.error($$SELECT rotor.get_secret('t_pair')$$);
 SELECT t.error($$SELECT rotor.restore('t_pair_blue')$$);
+-- A single one of that name, whose management ended later, is meant; then the two again.
+SELECT policy FROM rotor.manage('t_pair');
+SELECT (rotor.unmanage('t_pair')).policy;
+SELECT (rotor.restore('t_pair')).policy;
+SELECT (rotor.unmanage('t_pair')).policy;
+DELETE FROM rotor.secret WHERE name = 't_pair' AND deleted_at IS NOT NULL;
 SELECT (rotor.restore('t_pair')).deleted_at IS NULL AS restored;
 :login
 SELECT * FROM rotor.reconcile('t_pair') ORDER BY 1;
@@ -145,6 +202,25 @@ SELECT (rotor.unmanage('t_pair')).deleted_at IS NOT NULL AS unmanaged;
 SELECT name FROM rotor.manage('t_pair', policy => 't_turns', options => '{"roles": ["t_pair_green", "t_pair_blue"]}');
 SELECT status FROM rotor.rotate('t_pair');
 :login
+
+-- One of those that were used in turn before does not come back alone.
+SELECT (rotor.unmanage('t_pair')).deleted_at IS NOT NULL AS unmanaged;
+CREATE ROLE t_x;
+SELECT name FROM rotor.manage('t_pair', policy => 't_turns', options => '{"roles": ["t_x", "t_y"]}');
+SELECT t.error($$SELECT rotor.restore('t_pair_blue')$$);
+SELECT (rotor.unmanage('t_pair')).deleted_at IS NOT NULL AS unmanaged;
+DROP ROLE t_x, t_y;
+SELECT name FROM rotor.manage('t_pair', policy => 't_turns');
+-- The one that can log in is the one that is used.
+SELECT in_use FROM rotor.pairs;
+
+-- An owner with a long name: its roles are named.
+SELECT rpad('t_long_', 60, 'x') AS long \gset
+CREATE ROLE :long;
+SELECT t.error(format('SELECT rotor.manage(%L, policy => %L)', :'long', 't_turns'));
+SELECT length(name) FROM rotor.manage(:'long', policy => 't_turns', options => '{"roles": ["t_long_1", "t_long_2"]}');
+SELECT (rotor.unmanage(:'long')).deleted_at IS NOT NULL AS unmanaged;
+DROP ROLE t_long_1, t_long_2, :long;
 
 -- A role that is dropped, and an owner.
 SELECT (rotor.unmanage('t_pair')).deleted_at IS NOT NULL AS unmanaged;
