@@ -267,6 +267,7 @@ SELECT event, result FROM rotor.audit_log WHERE rotation = (SELECT id FROM rotor
 -- Called off before, it does not come back.
 UPDATE rotor.secret SET retire_at = now() WHERE name = 't_turned/owner_blue';
 SELECT count(*) >= 0 AS done FROM rotor.run_due();
+CALL t.wait_until($$(SELECT count(*) = 1 FROM rotor.rotations WHERE secret = 't_turned/owner_blue' AND status = 'in_progress')$$);
 SELECT (rotor.cancel((SELECT id FROM rotor.rotations WHERE secret = 't_turned/owner_blue' ORDER BY queued_at DESC LIMIT 1))).status;
 SELECT retire_at FROM rotor.pairs WHERE secret = 't_turned';
 -- A worker that cannot: a dead letter, which a later call takes up; the schedule goes on.

@@ -101,6 +101,7 @@ ALTER ROLE t_pair_green CONNECTION LIMIT 0;
 UPDATE rotor.policy SET max_attempts = 1 WHERE name = 't_turns';
 SELECT in_use AS before FROM rotor.pairs \gset
 SELECT regexp_replace(t.error($$SELECT rotor.rotate('t_pair')$$), 'port \d+', 'port <port>') AS error;
+CALL t.wait_until($$(SELECT count(*) = 0 FROM rotor.pairs WHERE retire_at IS NOT NULL)$$);
 ALTER ROLE t_pair_blue CONNECTION LIMIT -1;
 ALTER ROLE t_pair_green CONNECTION LIMIT -1;
 UPDATE rotor.policy SET verify_query = 'SELECT * FROM t.nothing_of_the_kind' WHERE name = 't_turns';
