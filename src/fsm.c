@@ -52,7 +52,7 @@ static const FsmTransition transitions[] = {
 	{S(TEST), O(GIVEN_UP),          S(UNDO),   T(VERIFYING),   "gave_up",         false, false, L(NEW),    "the new password could not be proved; the store's current version is to go on working, so it is given back"},
 	{S(TEST), O(REFUSED),           S(UNDO),   T(VERIFYING),   "login_refused",   false, false, L(NEW),    "the server refused the new password; the former one is given back"},
 	{S(TEST), O(LEAKED),            S(CREATE), T(IN_PROGRESS), "rolled_forward", false, false, L(NEW),    "the server refused the new password; the former one has leaked, so another one is made"},
-	{S(TEST), O(INCONCLUSIVE),      S(UNDO),   T(VERIFYING),   "login_unproved",  false, false, L(NEW),    "the server asked for no password; the former one is given back"},
+	{S(TEST), O(INCONCLUSIVE),      S(UNDO),   T(VERIFYING),   "login_unproved",  false, false, L(NEW),    "the server asked for no password, or lets nobody use the role; the former one is given back"},
 	{S(TEST), O(PERMANENT),         S(UNDO),   T(VERIFYING),   "failed",          false, false, L(NEW),    "the new password cannot be proved; the former one is given back"},
 	{S(TEST), O(INTERNAL),          S(DONE),   T(FAILED),      "failed",          false, true,  L(NEW),    "everything is kept as it is; this is a defect"},
 	{S(TEST), O(REQUEUED), S(TEST), T(VERIFYING), "requeued", false, false, L(NEW), "taken up again: the new password is tested"},
