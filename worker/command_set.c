@@ -14,6 +14,7 @@
 #include "http_client.h"
 #include "options.h"
 #include "store.h"
+#include "target.h"
 
 static int
 complain(const char *message, const char *hint)
@@ -97,39 +98,81 @@ take_flag(int *argc, char **argv, const char *flag)
 
 /* The value that the secret's store has as current; what is wrong is in *err. */
 static bool
-read_from_store(ControlDb *db, const char *secret, SecretBuf *value, PgError *err)
+read_from_store(const Job *job, SecretBuf *value, PgError *err)
 {
-	const StoreClass *store;
+	const StoreClass *store = store_find(job->store_type);
 	SecretBuf username = {0};
+	Outcome outcome;
+	bool done = false;
+
+	if (store == NULL || store->read == NULL)
+	{
+		pg_error_say(err, "the secret is in no store outside");
+		return false;
+	}
+	outcome = store->read(job, &username, value, deadline_in(option_number(OPT_ACT_TIMEOUT)));
+	outcome_scrub(&outcome, value);
+	if (outcome.class != OUTCOME_OK)
+		pg_error_say(err, outcome.message[0] != '\0' ? outcome.message : outcome.code);
+	else if (value->len == 0)
+		pg_error_say(err, "the store has no password for it");
+	else if (username.len > 0 && strcmp(username.data, job->username) != 0)
+		pg_error_say(err, "the store has the password of another account");
+	/* In this cluster the role's own verifier says so. */
+	else if (username.len == 0 && strcmp(job->target_type, "self") != 0)
+		pg_error_say(err, "the store does not say whose password it has");
+	else
+		done = true;
+	secret_buf_wipe(&username);
+	return done;
+}
+
+/* Does the account have the value? In this cluster the server itself sees to that. */
+static bool
+is_accepted(Job *job, const SecretBuf *value, PgError *err)
+{
+	const TargetClass *target = target_find(job->target_type);
+	char words[OUTCOME_MESSAGE_SIZE + 128];
+	RotorError bad;
+	Outcome outcome;
+
+	if (strcmp(job->target_type, "self") == 0)
+		return true;
+	if (target == NULL)
+		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "this program has no targets of type %.64s",
+							   job->target_type);
+	else if (!secret_buf_set(&job->version.password, value->data, value->len, &bad))
+		outcome = outcome_of_error(OUTCOME_PERMANENT, &bad);
+	else
+		outcome =
+			target->login(job, &job->version, false, deadline_in(option_number(OPT_ACT_TIMEOUT)));
+	if (outcome.class == OUTCOME_OK || outcome.class == OUTCOME_PROVED)
+		return true;
+	outcome_scrub(&outcome, value);
+	(void) snprintf(words, sizeof(words), "the store's value is not proved at target \"%.64s\": %s",
+					job->target_name,
+					outcome.message[0] != '\0' ? outcome.message : outcome_name(outcome.class));
+	pg_error_say(err, words);
+	return false;
+}
+
+static bool
+adopt_from_store(ControlDb *db, const char *secret, SecretBuf *value, PgError *err)
+{
+	char current[UUID_SIZE];
 	RotorError bad;
 	Job *job;
-	Outcome outcome;
 	bool done = false;
 
 	if (control_secret_job(db, secret, &job, err) != CONTROL_DONE)
 		return false;
-	store = store_find(job->store_type);
-	if (store == NULL || store->read == NULL)
-		pg_error_say(err, "the secret is in no store outside");
-	else if (!http_client_init(&bad))
+	/* What is current is asked before the store is: a rotation between the two is met at the end. */
+	if (!http_client_init(&bad))
 		pg_error_say(err, bad.message);
 	else
-	{
-		outcome = store->read(job, &username, value, deadline_in(option_number(OPT_ACT_TIMEOUT)));
-		outcome_scrub(&outcome, value);
-		if (outcome.class != OUTCOME_OK)
-			pg_error_say(err, outcome.message[0] != '\0' ? outcome.message : outcome.code);
-		else if (value->len == 0)
-			pg_error_say(err, "the store has no password for it");
-		else if (username.len > 0 && strcmp(username.data, job->username) != 0)
-			pg_error_say(err, "the store has the password of another account");
-		/* In this cluster the role's own verifier says so. */
-		else if (username.len == 0 && strcmp(job->target_type, "self") != 0)
-			pg_error_say(err, "the store does not say whose password it has");
-		else
-			done = true;
-	}
-	secret_buf_wipe(&username);
+		done = control_labelled_version(db, job->secret, "current", current, err) == CONTROL_DONE &&
+			   read_from_store(job, value, err) && is_accepted(job, value, err) &&
+			   control_adopt(db, job->secret, current, value, err) == CONTROL_DONE;
 	job_free(job);
 	return done;
 }
@@ -148,8 +191,9 @@ send_value(const char *secret, SecretBuf *value, bool adopt, bool from_store)
 	if (db == NULL)
 		pg_error_say(&err, "out of memory");
 	else if (control_connect(db, &err) == CONTROL_CONNECTED)
-		done = (!from_store || read_from_store(db, secret, value, &err)) &&
-			   control_set_value(db, secret, value, adopt, rotation, &err) == CONTROL_DONE;
+		done = from_store
+				   ? adopt_from_store(db, secret, value, &err)
+				   : control_set_value(db, secret, value, adopt, rotation, &err) == CONTROL_DONE;
 	if (!done)
 		(void) fprintf(stderr, "rotor set: %s%s%s\n", err.sqlstate,
 					   err.sqlstate[0] != '\0' ? ": " : "", err.message);

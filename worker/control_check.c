@@ -53,18 +53,23 @@ static const char *const functions[] = {
 	"WHERE store = o.name AND deleted_at IS NULL ORDER BY id LIMIT 1) s ON true "            \
 	"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) WHERE o.name = $1"
 
-/* A pair's name stands for the one in use. */
-#define SECRET_JOB                                                                     \
-	"SELECT pg_catalog.jsonb_build_object(" NO_ROTATION ", 'secret', s.name, "         \
-	"'account', pg_catalog.jsonb_build_object('username', s.username, "                \
-	"'options', s.options), "                                                          \
-	"'target', pg_catalog.jsonb_build_object('name', t.name, 'type', t.type), "        \
-	"'store', pg_catalog.jsonb_build_object('name', o.name, 'type', o.type, "          \
-	"'options', o.options, 'key', coalesce(s.options ->> 'key', p.name, s.name))) "    \
-	"FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "                    \
-	"JOIN rotor.store o ON o.name = s.store "                                          \
-	"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) "                         \
-	"WHERE s.deleted_at IS NULL AND (s.name = $1 OR p.name = $1 AND s.id = p.in_use) " \
+/* A pair's name stands for the one in use; it is no pair here, whose account would have to be of use. */
+#define SECRET_JOB                                                                             \
+	"SELECT pg_catalog.jsonb_build_object(" NO_ROTATION ", 'secret', s.name, "                 \
+	"'version', pg_catalog.jsonb_build_object('id', '00000000-0000-0000-0000-000000000000', "  \
+	"'username', s.username), "                                                                \
+	"'account', pg_catalog.jsonb_build_object('username', s.username, "                        \
+	"'options', s.options), "                                                                  \
+	"'target', pg_catalog.jsonb_build_object('name', t.name, 'type', t.type, 'host', t.host, " \
+	"'port', t.port, 'dbname', t.dbname, 'sslmode', t.sslmode, 'options', t.options), "        \
+	"'store', pg_catalog.jsonb_build_object('name', o.name, 'type', o.type, "                  \
+	"'options', o.options, 'key', coalesce(s.options ->> 'key', p.name, s.name)), "            \
+	"'policy', pg_catalog.jsonb_build_object('verify_query', y.verify_query, "                 \
+	"'verify_database', y.verify_database)) "                                                  \
+	"FROM rotor.secret s JOIN rotor.target t ON t.name = s.target "                            \
+	"JOIN rotor.store o ON o.name = s.store JOIN rotor.policy y ON y.name = s.policy "         \
+	"LEFT JOIN rotor.pair p ON s.id IN (p.in_use, p.resting) "                                 \
+	"WHERE s.deleted_at IS NULL AND (s.name = $1 OR p.name = $1 AND s.id = p.in_use) "         \
 	"ORDER BY s.name = $1 DESC LIMIT 1"
 
 ControlResult

@@ -26,7 +26,7 @@ control_check_names(ControlDb *db, bool stores, char ***names, int *count, PgErr
 extern ControlResult
 control_check_job(ControlDb *db, bool store, const char *name, Job **job, PgError *err);
 
-/* The same for the store of that secret, with its own account and key. */
+/* The same for the store and the target of that secret, with its own account and key; without an admin. */
 extern ControlResult control_secret_job(ControlDb *db, const char *secret, Job **job, PgError *err);
 
 #endif

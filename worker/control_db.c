@@ -396,17 +396,18 @@ control_release(ControlDb *db, const Job *job, const char *reason, int64_t wait_
  * Our own password
  */
 
-static ControlResult
-read_own_version(ControlDb *db, const char *secret, char version[UUID_SIZE], PgError *err)
+ControlResult
+control_labelled_version(ControlDb *db, const char *secret, const char *stage,
+						 char version[UUID_SIZE], PgError *err)
 {
-	const char *values[] = {secret};
+	const char *values[] = {secret, stage};
 	PgAnswer *answer;
 	/* Unlike get_secret() this is not audited, so it can be asked often. */
 	ControlResult result =
 		control_call(db,
 					 "SELECT v ->> 'version_id' FROM pg_catalog.jsonb_array_elements("
-					 "rotor.describe($1) -> 'versions') v WHERE v -> 'stages' ? 'current'",
-					 1, values, &answer, err);
+					 "rotor.describe($1) -> 'versions') v WHERE v -> 'stages' ? $2",
+					 2, values, &answer, err);
 
 	if (result == CONTROL_DONE)
 		(void) snprintf(version, UUID_SIZE, "%s",
@@ -428,7 +429,7 @@ control_refresh_own_password(ControlDb *db, bool *changed, PgError *err)
 	*changed = false;
 	if (secret[0] == '\0')
 		return CONTROL_DONE;
-	result = read_own_version(db, secret, version, err);
+	result = control_labelled_version(db, secret, "current", version, err);
 	if (result != CONTROL_DONE || version[0] == '\0' ||
 		strcmp(version, control_password_version(&db->password)) == 0)
 		return result;
@@ -501,5 +502,41 @@ control_set_value(ControlDb *db, const char *secret, const SecretBuf *value, boo
 cleanup:
 	pg_answer_free(answer);
 	free(envelope);
+	return result;
+}
+
+static ControlResult
+run_alone(ControlDb *db, const char *sql, PgError *err)
+{
+	PgAnswer *answer;
+	ControlResult result = control_call(db, sql, 0, NULL, &answer, err);
+
+	pg_answer_free(answer);
+	return result;
+}
+
+ControlResult
+control_adopt(ControlDb *db, const char *secret, const char *former, const SecretBuf *value,
+			  PgError *err)
+{
+	char rotation[UUID_SIZE];
+	char previous[UUID_SIZE];
+	PgError ignored;
+	ControlResult result = run_alone(db, "BEGIN ISOLATION LEVEL READ COMMITTED", err);
+
+	if (result == CONTROL_DONE)
+		result = control_set_value(db, secret, value, true, rotation, err);
+	/* What was current until now; from here on it stays so, or nothing of this is. */
+	if (result == CONTROL_DONE)
+		result = control_labelled_version(db, secret, "previous", previous, err);
+	if (result == CONTROL_DONE && strcmp(previous, former) != 0)
+	{
+		*err = (PgError){0};
+		pg_error_say(err, "the secret got another value meanwhile; nothing is changed: try again");
+		result = CONTROL_REFUSED;
+	}
+	if (result == CONTROL_DONE)
+		return run_alone(db, "COMMIT", err);
+	(void) run_alone(db, "ROLLBACK", &ignored);
 	return result;
 }

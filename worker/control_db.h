@@ -98,4 +98,15 @@ extern ControlResult control_refresh_own_password(ControlDb *db, bool *changed, 
 extern ControlResult control_set_value(ControlDb *db, const char *secret, const SecretBuf *value,
 									   bool adopt, char rotation[UUID_SIZE], PgError *err);
 
+/* The version of the secret that has the label current or previous; empty: none has. */
+extern ControlResult control_labelled_version(ControlDb *db, const char *secret, const char *stage,
+											  char version[UUID_SIZE], PgError *err);
+
+/*
+ * Takes the value for current, if the version former is that until then (empty: none is). Else it is
+ * CONTROL_REFUSED, and nothing is changed.
+ */
+extern ControlResult control_adopt(ControlDb *db, const char *secret, const char *former,
+								   const SecretBuf *value, PgError *err);
+
 #endif

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <openssl/bn.h>
 #include <openssl/evp.h>
@@ -13,12 +14,14 @@
 #include "codec.h"
 #include "random.h"
 
-#define SHA1_SIZE	 20
-#define SHA256_SIZE	 32
-#define SHA512_SIZE	 64
-#define POINT_SIZE	 32
-#define SHA2_ROUNDS	 5 /* thousands; MySQL's own default */
-#define CRYPT_DIGITS "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#define SHA1_SIZE		 20
+#define SHA256_SIZE		 32
+#define SHA512_SIZE		 64
+#define POINT_SIZE		 32
+#define SHA2_ROUNDS		 5 /* thousands; MySQL's own default */
+#define SHA2_PREFIX_SIZE 7
+#define SHA2_DIGITS		 43
+#define CRYPT_DIGITS	 "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 /* ---- mysql_native_password: the hash of the hash */
 
@@ -379,4 +382,37 @@ mysql_hash(const char *plugin, const SecretBuf *password, char out[MYSQL_HASH_MA
 	}
 	(void) error_set(err, ROTOR_ERROR_NOT_FOUND, "no hash is known for the plugin %.64s", plugin);
 	return error_hint(err, "Use mysql_native_password, caching_sha2_password or ed25519.");
+}
+
+/* $A$, three hexadecimal digits, $, the salt and the digits. */
+static bool
+is_sha2_of(const char *stored, const SecretBuf *password, char out[MYSQL_HASH_MAX])
+{
+	RotorError err;
+	unsigned rounds;
+	int used = 0;
+
+	/* A salt of a server's own may have any character but the NUL and the dollar sign. */
+	if (sscanf(stored, "$A$%3x$%n", &rounds, &used) != 1 || used != SHA2_PREFIX_SIZE ||
+		strlen(stored) != SHA2_PREFIX_SIZE + MYSQL_SALT_SIZE + SHA2_DIGITS)
+		return false;
+	return mysql_hash_sha2(password, (const unsigned char *) stored + used, (int) rounds, out,
+						   &err) &&
+		   strcmp(stored, out) == 0;
+}
+
+bool
+mysql_hash_is_of(const char *stored, const char *plugin, const SecretBuf *password)
+{
+	char out[MYSQL_HASH_MAX] = "";
+	RotorError err;
+	bool is;
+
+	if (strcmp(plugin, "caching_sha2_password") == 0)
+		is = is_sha2_of(stored, password, out);
+	else
+		is = strcmp(plugin, "mysql_native_password") == 0 &&
+			 mysql_hash(plugin, password, out, &err) && strcasecmp(stored, out) == 0;
+	secret_wipe(out, sizeof(out));
+	return is;
 }

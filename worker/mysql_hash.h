@@ -25,4 +25,10 @@ extern bool mysql_hash(const char *plugin, const SecretBuf *password, char out[M
 extern bool mysql_hash_sha2(const SecretBuf *password, const unsigned char salt[MYSQL_SALT_SIZE],
 							int rounds, char out[MYSQL_HASH_MAX], RotorError *err);
 
+/*
+ * Is that what a server stores for the password? False also for a plugin or a form that is not known, and if
+ * it cannot be told.
+ */
+extern bool mysql_hash_is_of(const char *stored, const char *plugin, const SecretBuf *password);
+
 #endif

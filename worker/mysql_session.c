@@ -59,6 +59,35 @@ mysql_nothing_changed(const MyError *err)
 	return outcome;
 }
 
+/* True also if the server does not answer any more: then it is not known to stay as it is. */
+static bool
+is_read_only(const MySession *session)
+{
+	MyAnswer *answer = NULL;
+	MyError err;
+	const char *const *row;
+	unsigned columns;
+	bool is = true;
+
+	if (my_exec(session->client, "SELECT @@GLOBAL.read_only", session->deadline, &answer, &err) ==
+			MY_DONE &&
+		my_next(answer, &row, &columns))
+		is = row[0] != NULL && strcmp(row[0], "0") != 0;
+	my_answer_free(answer);
+	return is;
+}
+
+/* One number for "read-only", which a fail-over ends, and for other options, which stay. */
+Outcome
+mysql_change_refused(const MySession *session, const MyError *err)
+{
+	Outcome outcome = mysql_nothing_changed(err);
+
+	if (err->number == 1290 && is_read_only(session))
+		outcome.class = OUTCOME_TRANSIENT;
+	return outcome;
+}
+
 /* A refused password is no end: the credential may have been rotated since it was handed out. */
 Outcome
 mysql_not_connected(const MyError *err)
@@ -193,11 +222,11 @@ mysql_find_accounts(MySession *session)
 	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
 
 	if (sql.ok)
-		sql_append(
-			&sql,
-			"SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), @@GLOBAL.read_only, Host, plugin "
-			"FROM mysql.user WHERE User = %s%s",
-			user_quoted, my_is_mariadb(session->client) ? " AND is_role = 'N'" : "");
+		sql_append(&sql,
+				   "SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), Host, plugin, %s "
+				   "FROM mysql.user WHERE User = %s%s",
+				   session->sought != NULL ? "authentication_string" : "NULL", user_quoted,
+				   my_is_mariadb(session->client) ? " AND is_role = 'N'" : "");
 	if (sql.ok && host != NULL)
 		sql_append(&sql, " AND Host = %s", host_quoted);
 	free(user_quoted);
@@ -209,8 +238,11 @@ mysql_find_accounts(MySession *session)
 	while (room && my_next(answer, &row, &columns))
 	{
 		session->peer_now = strtoll(row[0], NULL, 10);
-		session->is_read_only = row[1] != NULL && strcmp(row[1], "0") != 0;
-		room = note_host(session, row[2] != NULL ? row[2] : "", row[3] != NULL ? row[3] : "");
+		room = note_host(session, row[1] != NULL ? row[1] : "", row[2] != NULL ? row[2] : "");
+		if (room)
+			session->have_it[session->count - 1] =
+				row[3] != NULL && mysql_hash_is_of(row[3], session->plugins[session->count - 1],
+												   &session->sought->password);
 	}
 	my_answer_free(answer);
 	if (!room)
@@ -232,7 +264,7 @@ run_statement(const MySession *session, const MySql *sql)
 	if (!sql->ok)
 		return outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
 	if (my_exec(session->client, sql->text, session->deadline, NULL, &err) != MY_DONE)
-		return mysql_nothing_changed(&err);
+		return mysql_change_refused(session, &err);
 	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
@@ -337,15 +369,11 @@ mysql_find_myself(MySession *session)
 			OUTCOME_PERMANENT, "1227",
 			"MySQL lets an account change its own password in clear text only: give "
 			"the target an administrator with CREATE USER and SELECT on mysql.user");
-	if (my_exec(session->client,
-				"SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), @@GLOBAL.read_only",
+	if (my_exec(session->client, "SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000)",
 				session->deadline, &answer, &err) != MY_DONE)
 		return mysql_nothing_changed(&err);
 	if (my_next(answer, &row, &columns))
-	{
 		session->peer_now = strtoll(row[0], NULL, 10);
-		session->is_read_only = row[1] != NULL && strcmp(row[1], "0") != 0;
-	}
 	my_answer_free(answer);
 	if (my_exec(session->client, "SHOW CREATE USER CURRENT_USER()", session->deadline, &answer,
 				&err) != MY_DONE)

@@ -27,11 +27,12 @@ typedef struct MySession
 	const char *user; /* whose password it is */
 	Deadline deadline;
 	MyClient *client;
-	int64_t peer_now; /* milliseconds of the server's clock */
-	bool is_read_only;
+	const JobValue *sought; /* which accounts have it as their first password? NULL: nobody asks */
+	int64_t peer_now;		/* milliseconds of the server's clock */
 	int count;
 	char *accounts[MYSQL_MAX_ACCOUNTS]; /* quoted: 'user'@'host' */
 	char plugins[MYSQL_MAX_ACCOUNTS][MYSQL_PLUGIN_SIZE];
+	bool have_it[MYSQL_MAX_ACCOUNTS]; /* what is sought */
 } MySession;
 
 /* Is the number in the list? */
@@ -45,6 +46,8 @@ extern bool mysql_is_transient(unsigned number);
 extern Outcome mysql_outcome(OutcomeClass class, const MyError *err, const char *prefix);
 /* The same of an error before anything was sent that changes something. */
 extern Outcome mysql_nothing_changed(const MyError *err);
+/* The same of a change that the server has refused; in a session that goes on, or is lost. */
+extern Outcome mysql_change_refused(const MySession *session, const MyError *err);
 /* A refused password is no end: the credential may have been rotated since it was handed out. */
 extern Outcome mysql_not_connected(const MyError *err);
 

@@ -92,9 +92,11 @@ find_value_in_force(const Run *run, Outcome *login)
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
 	{
-		bool is_repeated = i == 2 && is_same(values[2]->id, values[1]);
+		bool was_tried = false;
 
-		if (!exists(values[i]) || is_repeated)
+		for (size_t j = 0; j < i; j++)
+			was_tried = was_tried || is_same(values[i]->id, values[j]);
+		if (!exists(values[i]) || was_tried)
 			continue;
 		*login = run->target->login(job, values[i], false, run->deadline);
 		if (is_accepted(login))
@@ -235,10 +237,9 @@ run_finish(Run *run)
 		}
 		return outcome;
 	}
-	if (exists(&job->former) && !is_same(labels.current, &job->former))
-		return outcome_make(OUTCOME_SUPERSEDED, NULL,
-							labels.exists ? "another version is labelled current at the store"
-										  : "the secret is no longer at the store");
+	if (exists(&job->former) && !labels.exists)
+		return outcome_make(OUTCOME_SUPERSEDED, NULL, "the secret is no longer at the store");
+	/* It compares by itself, and knows a former value that was adopted under a foreign id. */
 	return run->store->promote(job, run->deadline);
 }
 
@@ -311,11 +312,31 @@ run_undo(Run *run)
  * retire
  */
 
+/* Of two accounts that are used in turn one is locked only while the other, whose value is former, logs in. */
+static Outcome
+try_value_in_use(const Run *run)
+{
+	Outcome login;
+
+	if (run->job->pair == NULL || !exists(&run->job->former))
+		return outcome_make(OUTCOME_OK, NULL, NULL);
+	login = run->target->login(run->job, &run->job->former, false, run->deadline);
+	if (is_accepted(&login) || login.class == OUTCOME_TRANSIENT)
+		return login;
+	return outcome_make(
+		OUTCOME_PERMANENT, login.code,
+		"the account in use does not log in, so the other one is not locked: %.300s",
+		login.message);
+}
+
 static Outcome
 run_retire(Run *run)
 {
-	Outcome outcome = retire(run);
+	Outcome outcome = try_value_in_use(run);
 
+	if (!is_accepted(&outcome))
+		return outcome;
+	outcome = retire(run);
 	if (outcome.class == OUTCOME_OK && run->job->pair != NULL)
 		end_sessions(run, &run->job->admin);
 	return outcome;

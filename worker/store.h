@@ -11,7 +11,8 @@
  *            All that the store's current value holds beyond what rotor knows is kept (whole JSON object).
  *   promote  moves current from job->former (whatever is labelled current, if former has no id) to
  *            job->version, previous to what was current, takes pending away; compare-and-swap: SUPERSEDED
- *            if current is another version. OK if it stands so already.
+ *            if current is another version. One without an id of rotor's may be the former value, which
+ *            was adopted. OK if it stands so already.
  *   look     which version has which label.
  *
  * As for set of target.h: TRANSIENT and PERMANENT only if nothing was nor will be changed, else UNKNOWN.

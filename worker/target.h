@@ -19,15 +19,21 @@
 typedef struct TargetClass
 {
 	const char *type;
-	/* Gives the account the value; by is the credential that does it: job->admin, or one of the account's own. */
+	/*
+	 * Gives the account the value; by is the credential that does it: job->admin, or one of the account's own.
+	 * Where job->pair is there, it also makes the account if it is missing, a member of the owner with the
+	 * owner's settings, and unlocks it. In step undo it leaves all that alone, and locks the account if
+	 * that is how it was found.
+	 */
 	Outcome (*set)(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline);
-	/* Logs in with the value, then runs the policy's verification query if query says so. */
+	/*
+	 * Logs in with the value, then runs the policy's verification query if query says so. In the steps
+	 * test and retire an account of a pair that cannot be used is INCONCLUSIVE, though its password is right.
+	 */
 	Outcome (*login)(const Job *job, const JobValue *value, bool query, Deadline deadline);
 	/*
 	 * Ends what was in use before: locks the account, if job->pair is there, else discards its former
-	 * password (dual_write); NULL: it cannot be done. Done once more it changes nothing. Where job->pair is there, set makes the account if it is missing, a member of the
-	 * owner with the owner's settings, and unlocks it, or locks it if that is how it was found and the
-	 * value is its former one.
+	 * password (dual_write); NULL: it cannot be done. Done once more it changes nothing.
 	 */
 	Outcome (*retire)(const Job *job, const JobValue *by, Deadline deadline);
 	/* Ends the account's other sessions, where that is possible; may be NULL. Its outcome is only logged. */

@@ -54,14 +54,19 @@ is_denied(const Outcome *outcome)
 	return false;
 }
 
+static bool
+has_two_passwords(const Job *job)
+{
+	return strcmp(mysql_text_or(job->policy, "strategy", "staged"), "dual_write") == 0;
+}
+
 /* Whether the former password is to stay; *refusal is filled if that is asked for and cannot be. */
 static bool
 retains(const MySession *session, const JobValue *value, Outcome *refusal)
 {
-	const char *strategy = mysql_text_or(session->job->policy, "strategy", "staged");
 	bool is_new = strcmp(value->id, session->job->version.id) == 0;
 
-	if (strcmp(strategy, "dual_write") != 0)
+	if (!has_two_passwords(session->job))
 		return false;
 	if (my_is_mariadb(session->client) || my_server_version(session->client) < 80014)
 	{
@@ -126,6 +131,7 @@ write_change(MySession *session, const JobValue *value, MySql *sql, int *changes
 	const char *lock = lock_clause(session);
 	Outcome refusal = {.class = OUTCOME_OK};
 	bool retain = retains(session, value, &refusal);
+	const char *keep;
 	RotorError bad;
 
 	if (refusal.class != OUTCOME_OK)
@@ -140,9 +146,12 @@ write_change(MySession *session, const JobValue *value, MySql *sql, int *changes
 		if (mariadb)
 			sql_append(sql, "; SET PASSWORD FOR %s = '%s'", session->accounts[i], hash);
 		else
+		{
+			/* What an attempt before this one has set would be retained in the place of the former one. */
+			keep = retain && !session->have_it[i] ? " RETAIN CURRENT PASSWORD" : "";
 			sql_append(sql, "%s %s IDENTIFIED WITH '%s' AS '%s'%s", i == 0 ? "; ALTER USER" : ",",
-					   session->accounts[i], session->plugins[i], hash,
-					   retain ? " RETAIN CURRENT PASSWORD" : "");
+					   session->accounts[i], session->plugins[i], hash, keep);
+		}
 		secret_wipe(hash, sizeof(hash));
 	}
 	*changes = mariadb ? session->count : 1;
@@ -174,10 +183,7 @@ judge_change(const MySession *session, MyReach reach, int done, const MyError *e
 	if (done == 0 && err->number == GUARD_ERROR)
 		return outcome_make(OUTCOME_TRANSIENT, "1231",
 							"the change reached the server after the lease's end and was refused");
-	/* One number for "read-only", which a fail-over ends, and for other options, which stay. */
-	if (err->number == 1290 && session->is_read_only)
-		return mysql_outcome(OUTCOME_TRANSIENT, err, "");
-	return mysql_nothing_changed(err);
+	return mysql_change_refused(session, err);
 }
 
 /* Sends the guard and so many changes; what became of them. */
@@ -240,16 +246,22 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 						 .user = mysql_username(job, value),
 						 .deadline = deadline_sooner(deadline, job->lease_end)};
 	bool is_self = strcmp(mysql_username(job, by), session.user) == 0;
+	/* One that goes back stays as it is. */
+	bool takes_after_owner = job->pair != NULL && job->step != STEP_UNDO;
 	Outcome outcome;
 
 	if (value->password.len == 0)
 		return outcome_make(OUTCOME_PERMANENT, NULL, "the password is empty");
+	if (job->look && has_two_passwords(job))
+		session.sought = value;
 	outcome = open_change(&session, by);
+	if (session.client == NULL)
+		return outcome;
 	if (is_self && is_denied(&outcome))
 		outcome = mysql_find_myself(&session);
-	if (job->pair != NULL && strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0)
+	if (takes_after_owner && strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0)
 		outcome = mysql_make_account(&session, value);
-	if (outcome.class == OUTCOME_OK && job->pair != NULL)
+	if (outcome.class == OUTCOME_OK && takes_after_owner)
 		outcome = mysql_follow_owner(&session);
 	if (outcome.class == OUTCOME_OK)
 		outcome = change(&session, value);
@@ -295,8 +307,9 @@ retire(const Job *job, const JobValue *by, Deadline deadline)
 
 /* ---- login */
 
+/* What the error says of the password. */
 static Outcome
-judge_refusal(const MyError *err)
+judge_password(const MyError *err)
 {
 	if (err->number == 1045)
 		return mysql_outcome(OUTCOME_REFUSED, err, "");
@@ -307,17 +320,36 @@ judge_refusal(const MyError *err)
 	return mysql_outcome(OUTCOME_INCONCLUSIVE, err, "the login says nothing of the password: ");
 }
 
-/* One text of one row, which the caller frees; NULL if the server does not answer so. */
+/*
+ * An account that is used in turn is of no use if it is locked, though its password is right. Before the two
+ * change places, or the other one is locked, it must be let in for all that depends on the account: a
+ * database that is missing (1049) is as bad for the other one.
+ */
+static Outcome
+judge_refusal(const Job *job, const MyError *err)
+{
+	bool is_locked = err->number == 3118 || err->number == 4151;
+	bool is_needed = job->step == STEP_TEST || job->step == STEP_RETIRE;
+	Outcome outcome = judge_password(err);
+
+	if (job->pair == NULL || outcome.class != OUTCOME_PROVED || err->number == 1049)
+		return outcome;
+	if (is_locked || is_needed)
+		outcome.class = mysql_is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_INCONCLUSIVE;
+	return outcome;
+}
+
+/* One text of one row, which the caller frees; NULL, with *err filled, if the server does not answer so. */
 static char *
-ask(MyClient *client, const char *sql, Deadline deadline)
+ask(MyClient *client, const char *sql, Deadline deadline, MyError *err)
 {
 	MyAnswer *answer = NULL;
-	MyError err;
 	const char *const *row;
 	unsigned columns;
 	char *text = NULL;
 
-	if (my_exec(client, sql, deadline, &answer, &err) == MY_DONE &&
+	*err = (MyError){0};
+	if (my_exec(client, sql, deadline, &answer, err) == MY_DONE &&
 		my_next(answer, &row, &columns) && row[0] != NULL)
 		text = strdup(row[0]);
 	my_answer_free(answer);
@@ -328,11 +360,15 @@ ask(MyClient *client, const char *sql, Deadline deadline)
 static Outcome
 judge_identity(const Job *job, const char *user, MyClient *client, Deadline deadline)
 {
-	char *who = ask(client, "SELECT CURRENT_USER()", deadline);
+	MyError err;
+	char *who = ask(client, "SELECT CURRENT_USER()", deadline, &err);
 	const char *at = who != NULL ? strrchr(who, '@') : NULL;
 	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
 
-	if (at == NULL)
+	/* Some let an account whose password has expired in, and then answer nothing (1820). */
+	if (at == NULL && MYSQL_IS_AMONG(err.number, barred_errors))
+		outcome = judge_refusal(job, &err);
+	else if (at == NULL)
 		outcome = outcome_make(OUTCOME_TRANSIENT, NULL, "the server does not say who logged in");
 	else if ((size_t) (at - who) != strlen(user) || strncmp(who, user, strlen(user)) != 0)
 		outcome =
@@ -340,7 +376,7 @@ judge_identity(const Job *job, const char *user, MyClient *client, Deadline dead
 						 "the server took the login for %.120s, so that it proves nothing", who);
 	else if (mysql_text_or(job->target, "host", "")[0] == '/')
 	{
-		char *account = ask(client, "SHOW CREATE USER CURRENT_USER()", deadline);
+		char *account = ask(client, "SHOW CREATE USER CURRENT_USER()", deadline, &err);
 
 		/* By a socket an account of these plugins needs no password. */
 		if (account == NULL || strstr(account, "unix_socket") != NULL ||
@@ -356,7 +392,7 @@ judge_identity(const Job *job, const char *user, MyClient *client, Deadline dead
 
 /* The password is proved by now; the query says whether the account can do its work. */
 static Outcome
-run_query(MyClient *client, const char *query, Deadline deadline)
+run_query(const Job *job, MyClient *client, const char *query, Deadline deadline)
 {
 	char limit[128];
 	int64_t left = deadline_left(deadline) + 1;
@@ -378,7 +414,8 @@ run_query(MyClient *client, const char *query, Deadline deadline)
 		return outcome_make(OUTCOME_OK, NULL, NULL);
 	if (reach != MY_REFUSED || mysql_is_transient(err.number))
 		return mysql_outcome(OUTCOME_TRANSIENT, &err, "the verification query: ");
-	return mysql_outcome(OUTCOME_PROVED, &err,
+	/* One of two accounts may then be of no use. */
+	return mysql_outcome(job->pair != NULL ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, &err,
 						 "the password was accepted, but the verification query failed: ");
 }
 
@@ -394,16 +431,10 @@ login(const Job *job, const JobValue *value, bool query, Deadline deadline)
 	Outcome outcome;
 
 	if (client == NULL)
-	{
-		outcome = judge_refusal(&err);
-		/* An account that is used in turn is of no use if it is locked, though the password is right. */
-		if (job->pair != NULL && (err.number == 3118 || err.number == 4151))
-			outcome.class = OUTCOME_INCONCLUSIVE;
-		return outcome;
-	}
+		return judge_refusal(job, &err);
 	outcome = judge_identity(job, mysql_username(job, value), client, until);
 	if (outcome.class == OUTCOME_OK && query && text != NULL)
-		outcome = run_query(client, text, until);
+		outcome = run_query(job, client, text, until);
 	my_close(client);
 	return outcome;
 }
@@ -461,12 +492,13 @@ check(const Job *job, const JobValue *by, Deadline deadline)
 						 .deadline = deadline_sooner(deadline, job->lease_end)};
 	Outcome outcome = open_change(&session, by);
 
+	if (session.client == NULL)
+		return outcome;
 	if (is_denied(&outcome) && has_account && strcmp(mysql_username(job, by), job->username) == 0)
 		outcome = mysql_find_myself(&session);
 	/* Without an account it was only to be seen whether it may look for one. */
 	if (outcome.class == OUTCOME_OK ||
-		(session.client != NULL && (!has_account || job->pair != NULL) &&
-		 strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0))
+		((!has_account || job->pair != NULL) && strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0))
 	{
 		unsigned long version = my_server_version(session.client);
 		const char *tls = my_tls_version(session.client);

@@ -271,6 +271,13 @@ missing_right(const Session *session)
 	return NULL;
 }
 
+/* A role that is used in turn is brought up to date with its owner; one that goes back stays as it is. */
+static bool
+takes_after_owner(const Job *job)
+{
+	return job->pair != NULL && job->step != STEP_UNDO;
+}
+
 static Outcome
 no_such_role(const Session *session)
 {
@@ -285,7 +292,7 @@ judge_role(const Session *session, const JobValue *value)
 	bool is_new = strcmp(value->id, session->job->version.id) == 0;
 
 	/* One that is used in turn is made, and unlocked. */
-	if (!found->exists && session->job->pair == NULL)
+	if (!found->exists && !takes_after_owner(session->job))
 		return no_such_role(session);
 	if (is_new && !found->can_login && session->job->pair == NULL)
 		return outcome_make(OUTCOME_PERMANENT, "28000",
@@ -302,18 +309,19 @@ judge_role(const Session *session, const JobValue *value)
 
 /*
  * What makes the role, if it is missing, a member of its owner, and gives it the owner's settings and the
- * one by which it logs in as the owner; %s are the two, quoted. Nothing is written if all is as it
- * should be. Settings that are lists are stored as one text, which anybody may have written (SET ... FROM
- * CURRENT): each of their names is quoted anew.
+ * one by which it logs in as the owner; %s are the two, quoted, the right that a member needs for that, and
+ * the option that gives it. Nothing is written if all is as it should be. Settings that are lists are
+ * stored as one text, which anybody may have written (SET ... FROM CURRENT): each of their names is quoted
+ * anew.
  */
-static const char take_after_owner[] =
+static const char owner_script[] =
 	"DECLARE member name := %s; owner name := %s; o oid; m oid; s record; e text; place text; "
 	"key text; value text; "
 	"BEGIN "
 	"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = member) THEN "
 	"EXECUTE format('CREATE ROLE %%I NOLOGIN INHERIT IN ROLE %%I', member, owner); "
-	"ELSIF NOT pg_has_role(member, owner, 'MEMBER') THEN "
-	"EXECUTE format('GRANT %%I TO %%I', owner, member); "
+	"ELSIF NOT pg_has_role(member, owner, '%s') THEN "
+	"EXECUTE format('GRANT %%I TO %%I%s', owner, member); "
 	"END IF; "
 	"o := (SELECT oid FROM pg_roles WHERE rolname = owner); "
 	"m := (SELECT oid FROM pg_roles WHERE rolname = member); "
@@ -343,12 +351,17 @@ follow_owner(const Session *session)
 {
 	char *role = pg_quote_text(session->client, session->role);
 	char *owner = pg_quote_text(session->client, job_string(session->job->pair, "owner"));
+	/* From 16 on a member need not have the right to SET ROLE, and GRANT alone changes no option. */
+	bool is_16 = pg_server_version(session->client) >= 160000;
+	const char *right = is_16 ? "SET" : "MEMBER";
+	const char *with = is_16 ? " WITH SET TRUE" : "";
 	char body[SQL_SIZE];
 	char sql[2 * SQL_SIZE];
 	char *quoted = NULL;
 	PgError err;
-	bool fits = role != NULL && owner != NULL &&
-				snprintf(body, sizeof(body), take_after_owner, role, owner) < (int) sizeof(body);
+	bool fits =
+		role != NULL && owner != NULL &&
+		snprintf(body, sizeof(body), owner_script, role, owner, right, with) < (int) sizeof(body);
 
 	if (fits)
 		quoted = pg_quote_text(session->client, body);
@@ -486,7 +499,7 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 
 	if (outcome.class == OUTCOME_OK)
 		outcome = judge_role(&session, value);
-	if (outcome.class == OUTCOME_OK && job->pair != NULL)
+	if (outcome.class == OUTCOME_OK && takes_after_owner(job))
 		outcome = follow_owner(&session);
 	if (outcome.class == OUTCOME_OK)
 		outcome = change(&session, value);
@@ -533,18 +546,45 @@ judge_refusal(const PgError *err)
 						err->message);
 }
 
-/* An account that is used in turn is of no use if it is locked, though the password is right. */
+/*
+ * An account that is used in turn is of no use if it is locked, though its password is right. Before the two
+ * change places, or the other one is locked, it must be let in for all that depends on the account: a
+ * database that is missing or takes no connections is as bad for the other one.
+ */
 static Outcome
-judge_lock(const Job *job, Outcome outcome)
+judge_use(const Job *job, Outcome outcome)
 {
-	if (job->pair != NULL && outcome.class == OUTCOME_PROVED && strcmp(outcome.code, "28000") == 0)
+	bool is_needed = job->step == STEP_TEST || job->step == STEP_RETIRE;
+
+	if (job->pair == NULL || outcome.class != OUTCOME_PROVED)
+		return outcome;
+	if (strcmp(outcome.code, "28000") == 0 || (is_needed && strcmp(outcome.code, "42501") == 0))
 		outcome.class = OUTCOME_INCONCLUSIVE;
+	else if (is_needed && strcmp(outcome.code, "53300") == 0)
+		outcome.class = OUTCOME_TRANSIENT;
 	return outcome;
+}
+
+/* What a query that failed says: of an account that is used in turn, that it may be of no use. */
+static Outcome
+judge_query(const Job *job, const PgClient *client, const PgError *err)
+{
+	/* 25006: it writes, and is not to. */
+	bool may_pass =
+		job->pair != NULL && is_transient(err->sqlstate) && strcmp(err->sqlstate, "25006") != 0;
+
+	if (may_pass || err->sqlstate[0] == '\0' || strcmp(err->sqlstate, "57014") == 0 ||
+		!pg_is_alive(client))
+		return outcome_make(OUTCOME_TRANSIENT, err->sqlstate, "the verification query: %s",
+							err->message);
+	return outcome_make(job->pair != NULL ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, err->sqlstate,
+						"the password was accepted, but the verification query failed: %s",
+						err->message);
 }
 
 /* The password is proved by now; the query says whether the account can do its work. */
 static Outcome
-run_query(PgClient *client, const char *query, Deadline deadline)
+run_query(const Job *job, PgClient *client, const char *query, Deadline deadline)
 {
 	char begin[128];
 	PgError err;
@@ -556,12 +596,7 @@ run_query(PgClient *client, const char *query, Deadline deadline)
 	if (pg_exec_script(client, begin, deadline, NULL, &err) == PG_DONE &&
 		pg_exec(client, query, 0, NULL, deadline, NULL, &err) == PG_DONE)
 		return outcome_make(OUTCOME_OK, NULL, NULL);
-	if (err.sqlstate[0] == '\0' || strcmp(err.sqlstate, "57014") == 0 || !pg_is_alive(client))
-		return outcome_make(OUTCOME_TRANSIENT, err.sqlstate, "the verification query: %s",
-							err.message);
-	return outcome_make(OUTCOME_PROVED, err.sqlstate,
-						"the password was accepted, but the verification query failed: %s",
-						err.message);
+	return judge_query(job, client, &err);
 }
 
 static Outcome
@@ -575,14 +610,14 @@ login(const Job *job, const JobValue *value, bool query, Deadline deadline)
 	Outcome outcome;
 
 	if (client == NULL)
-		return judge_lock(job, judge_refusal(&err));
+		return judge_use(job, judge_refusal(&err));
 	if (!err.used_password)
 		outcome = outcome_make(OUTCOME_INCONCLUSIVE, NULL,
 							   "the server asked for no password (trust, peer or cert in its "
 							   "pg_hba.conf): let role \"%.63s\" log in by scram-sha-256",
 							   username_of(job, value));
 	else if (query && text != NULL)
-		outcome = run_query(client, text, until);
+		outcome = run_query(job, client, text, until);
 	else
 		outcome = outcome_make(OUTCOME_OK, NULL, NULL);
 	pg_close(client);

@@ -92,21 +92,21 @@ job_of(const Order *order)
 	char name[256];
 
 	(void) snprintf(name, sizeof(name), "%s", json_text(order->user));
-	return make_job("{\"rotation\":\"" NEW_ID "\",\"lease\":\"" NEW_ID "\",\"lease_seconds\":60,"
-					"\"step\":\"%s\",\"attempt\":0,\"secret\":\"s\",\"trigger\":\"manual\","
-					"\"emergency\":%s,"
-					"\"version\":{\"id\":\"" NEW_ID "\",\"username\":\"%s\",\"password\":\"%s\"},"
-					"\"account\":{\"username\":\"%s\",\"options\":%s},\"target\":{\"name\":\"t\","
-					"\"type\":\"mysql\",\"host\":\"%s\",\"port\":%d%s},"
-					"\"store\":{\"name\":\"local\",\"type\":\"local\"},\"policy\":%s,\"pair\":%s}",
-					order->step != NULL ? order->step : "set", order->emergency ? "true" : "false",
-					name, order->password != NULL ? order->password : MARK, name,
-					order->options != NULL ? order->options : "{}",
-					order->host != NULL ? order->host : "127.0.0.1",
-					order->port != 0 ? order->port : atoi(peer_value(&peer, "port")),
-					order->target != NULL ? order->target : "",
-					order->policy != NULL ? order->policy : "{}",
-					order->pair != NULL ? order->pair : "null");
+	return make_job(
+		"{\"rotation\":\"" NEW_ID "\",\"lease\":\"" NEW_ID "\",\"lease_seconds\":60,"
+		"\"step\":\"%s\",\"attempt\":0,\"secret\":\"s\",\"trigger\":\"manual\","
+		"\"emergency\":%s,\"look\":%s,"
+		"\"version\":{\"id\":\"" NEW_ID "\",\"username\":\"%s\",\"password\":\"%s\"},"
+		"\"account\":{\"username\":\"%s\",\"options\":%s},\"target\":{\"name\":\"t\","
+		"\"type\":\"mysql\",\"host\":\"%s\",\"port\":%d%s},"
+		"\"store\":{\"name\":\"local\",\"type\":\"local\"},\"policy\":%s,\"pair\":%s}",
+		order->step != NULL ? order->step : "set", order->emergency ? "true" : "false",
+		order->look ? "true" : "false", name, order->password != NULL ? order->password : MARK,
+		name, order->options != NULL ? order->options : "{}",
+		order->host != NULL ? order->host : "127.0.0.1",
+		order->port != 0 ? order->port : atoi(peer_value(&peer, "port")),
+		order->target != NULL ? order->target : "", order->policy != NULL ? order->policy : "{}",
+		order->pair != NULL ? order->pair : "null");
 }
 
 Outcome

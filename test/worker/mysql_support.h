@@ -38,6 +38,7 @@ typedef struct Order
 	const char *pair; /* NULL: none */
 	const char *step; /* NULL: set */
 	bool emergency;
+	bool look;
 } Order;
 
 extern Job *job_of(const Order *order);

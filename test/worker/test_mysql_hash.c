@@ -118,6 +118,38 @@ TEST(ed25519_of_32_bytes_is_the_public_key_that_openssl_makes_of_them_as_a_seed)
 	}
 }
 
+TEST(what_a_server_stores_is_told_from_what_it_stores_for_another_password)
+{
+	static const char *const plugins[] = {"mysql_native_password", "caching_sha2_password"};
+	SecretBuf password = {0};
+	SecretBuf other = {0};
+	char stored[MYSQL_HASH_MAX];
+	RotorError err;
+
+	put(&password, "HahaH0hO1234#$@#%");
+	put(&other, "HahaH0hO1234#$@#");
+	for (size_t i = 0; i < COUNT_OF(plugins); i++)
+	{
+		assert_true(mysql_hash(plugins[i], &password, stored, &err));
+		assert_true(mysql_hash_is_of(stored, plugins[i], &password));
+		assert_false(mysql_hash_is_of(stored, plugins[i], &other));
+		assert_false(mysql_hash_is_of(stored, plugins[1 - i], &password));
+		assert_false(mysql_hash_is_of("", plugins[i], &password));
+		stored[strlen(stored) - 1] = '\0';
+		assert_false(mysql_hash_is_of(stored, plugins[i], &password));
+	}
+	/* a salt that has no other rule than MySQL's own, and another number of rounds */
+	assert_true(
+		mysql_hash_is_of("$A$005$AbCd!@#\tEfgH%^&*01@#dNFegEa4OGDrnEu7M4T.nkmm794xI/QoCR3Z.xpLOW6",
+						 "caching_sha2_password", &password));
+	assert_false(
+		mysql_hash_is_of("$A$006$AbCd!@#\tEfgH%^&*01@#dNFegEa4OGDrnEu7M4T.nkmm794xI/QoCR3Z.xpLOW6",
+						 "caching_sha2_password", &password));
+	assert_false(mysql_hash_is_of("x", "ed25519", &password));
+	secret_buf_wipe(&password);
+	secret_buf_wipe(&other);
+}
+
 TEST(a_plugin_without_a_known_hash_is_refused)
 {
 	SecretBuf password = {0};
@@ -141,6 +173,8 @@ main(void)
 		cmocka_unit_test_teardown(
 			ed25519_of_32_bytes_is_the_public_key_that_openssl_makes_of_them_as_a_seed,
 			use_real_source),
+		cmocka_unit_test_setup(
+			what_a_server_stores_is_told_from_what_it_stores_for_another_password, use_real_source),
 		cmocka_unit_test(a_plugin_without_a_known_hash_is_refused),
 	};
 

@@ -42,6 +42,7 @@ static struct
 	int logins[8]; /* of this attempt, by the last digit of the value's id */
 	int sets, promotes, looks, publishes, ended;
 	bool locked;
+	bool is_adopted;	/* what is current is the former value, whatever its id is */
 	const JobValue *by; /* of the last set */
 	bool query;			/* of the last login */
 	Outcome login_answer, set_answer, promote_answer,
@@ -197,7 +198,8 @@ model_promote(const Job *job, Deadline deadline)
 	if (world.promote_answer.message[0] != '\0')
 		return world.promote_answer;
 	if (fault != NOT_SENT && strcmp(world.labels.current, job->version.id) != 0 &&
-		strcmp(world.labels.current, job->former.id) != 0 && job->former.id[0] != '\0')
+		strcmp(world.labels.current, job->former.id) != 0 && job->former.id[0] != '\0' &&
+		!world.is_adopted)
 		return outcome_make(OUTCOME_SUPERSEDED, NULL, "compare-and-swap failed");
 	if (takes_effect(fault) && strcmp(world.labels.current, job->version.id) != 0)
 	{
@@ -397,7 +399,7 @@ TEST(undo_ends_with_the_former_value_in_force)
 }
 
 static void
-converge_finish(const char *current, bool has_former)
+converge_finish(const char *current, bool has_former, bool is_adopted)
 {
 	Fault script[SCRIPT_LENGTH] = {WORKS};
 
@@ -409,6 +411,7 @@ converge_finish(const char *current, bool has_former)
 		if (!has_former)
 			without(&job->former);
 		(void) snprintf(world.labels.current, sizeof(world.labels.current), "%s", current);
+		world.is_adopted = is_adopted;
 		memcpy(world.script, script, sizeof(script));
 		outcome = drive(job);
 		if (outcome.class == OUTCOME_OK)
@@ -417,7 +420,7 @@ converge_finish(const char *current, bool has_former)
 		{
 			assert_int_equal(outcome.class, OUTCOME_SUPERSEDED);
 			assert_string_equal(world.labels.current, OTHER_ID);
-			assert_true(has_former);
+			assert_true(has_former && !is_adopted);
 		}
 		job_free(job);
 	} while (next_script(script));
@@ -425,11 +428,17 @@ converge_finish(const char *current, bool has_former)
 
 TEST(finish_ends_with_the_version_labelled_current_or_is_superseded)
 {
-	converge_finish(FORMER_ID, true);
-	converge_finish(VERSION_ID, true);
-	converge_finish(OTHER_ID, true);
-	converge_finish(OTHER_ID, false);
-	converge_finish("", false);
+	converge_finish(FORMER_ID, true, false);
+	converge_finish(VERSION_ID, true, false);
+	converge_finish(OTHER_ID, true, false);
+	converge_finish(OTHER_ID, false, false);
+	converge_finish("", false, false);
+}
+
+TEST(finish_replaces_a_former_value_that_was_adopted_under_a_foreign_id)
+{
+	converge_finish(OTHER_ID, true, true);
+	converge_finish("", true, true);
 }
 
 TEST(publish_ends_with_the_version_labelled_pending)
@@ -587,6 +596,23 @@ TEST(a_value_that_is_former_and_previous_is_tried_once)
 	job_free(job);
 }
 
+TEST(a_value_that_is_rolled_back_to_is_tried_once)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		Job *job = new_job(STEP_SET);
+		JobValue *same = i == 0 ? &job->former : &job->previous;
+
+		job->look = true;
+		(void) snprintf(same->id, sizeof(same->id), "%s", VERSION_ID);
+		(void) snprintf(world.live, sizeof(world.live), "%s", OTHER_ID);
+		assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+		assert_int_equal(world.logins[1], 1);
+		assert_int_equal(world.logins[2] + world.logins[3], 1);
+		job_free(job);
+	}
+}
+
 TEST(a_target_that_asks_for_no_password_is_set_again)
 {
 	Job *job = new_job(STEP_SET);
@@ -717,6 +743,64 @@ TEST(an_account_that_was_in_use_before_is_locked_and_then_its_sessions_end)
 	job = turn_job(STEP_RETIRE);
 	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
 	assert_int_equal(world.ended, 1);
+	job_free(job);
+}
+
+/* What becomes of the account that rests when the one in use logs in so. */
+static Outcome
+retire_beside(Outcome login, bool expected)
+{
+	Job *job = turn_job(STEP_RETIRE);
+	Outcome outcome;
+
+	world.login_answer = login;
+	outcome = steps_run(job, 60000);
+	assert_int_equal(world.logins[2], 1);
+	assert_false(world.query);
+	assert_int_equal(world.locked, expected);
+	job_free(job);
+	return outcome;
+}
+
+TEST(an_account_is_locked_only_while_the_one_in_use_logs_in)
+{
+	static const OutcomeClass others[] = {OUTCOME_REFUSED, OUTCOME_INCONCLUSIVE, OUTCOME_PERMANENT,
+										  OUTCOME_UNKNOWN};
+	Outcome outcome = retire_beside(outcome_make(OUTCOME_OK, NULL, "in"), true);
+
+	assert_int_equal(outcome.class, OUTCOME_OK);
+	outcome = retire_beside(outcome_make(OUTCOME_PROVED, "3D000", "in"), true);
+	assert_int_equal(outcome.class, OUTCOME_OK);
+	outcome = retire_beside(outcome_make(OUTCOME_TRANSIENT, "53300", "full"), false);
+	assert_int_equal(outcome.class, OUTCOME_TRANSIENT);
+	assert_string_equal(outcome.message, "full");
+	for (size_t i = 0; i < COUNT_OF(others); i++)
+	{
+		outcome = retire_beside(outcome_make(others[i], "XX", "its words, former-pw"), false);
+		assert_int_equal(outcome.class, OUTCOME_PERMANENT);
+		assert_string_equal(outcome.code, "XX");
+		assert_string_equal(outcome.message, "the account in use does not log in, so the other one "
+											 "is not locked: its words, ***");
+	}
+}
+
+TEST(an_account_is_locked_without_a_look_if_nobody_knows_the_value_in_use)
+{
+	Job *job = turn_job(STEP_RETIRE);
+
+	without(&job->former);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.calls, 1);
+	assert_true(world.locked);
+	job_free(job);
+}
+
+TEST(a_former_password_ends_without_a_login)
+{
+	Job *job = new_job(STEP_RETIRE);
+
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.calls, 1);
 	job_free(job);
 }
 
@@ -872,6 +956,7 @@ main(void)
 			set_by_the_account_itself_ends_with_the_version_in_force_or_changes_nothing),
 		cmocka_unit_test(undo_ends_with_the_former_value_in_force),
 		cmocka_unit_test(finish_ends_with_the_version_labelled_current_or_is_superseded),
+		cmocka_unit_test(finish_replaces_a_former_value_that_was_adopted_under_a_foreign_id),
 		cmocka_unit_test(publish_ends_with_the_version_labelled_pending),
 		cmocka_unit_test(test_ends_with_what_the_target_says_of_the_version),
 		cmocka_unit_test(a_first_attempt_sets_without_a_probe),
@@ -883,6 +968,7 @@ main(void)
 		cmocka_unit_test(an_account_with_a_foreign_value_is_set_by_the_admin_and_it_is_said),
 		cmocka_unit_test(an_account_with_a_foreign_value_cannot_change_itself),
 		cmocka_unit_test(a_value_that_is_former_and_previous_is_tried_once),
+		cmocka_unit_test(a_value_that_is_rolled_back_to_is_tried_once),
 		cmocka_unit_test(a_target_that_asks_for_no_password_is_set_again),
 		cmocka_unit_test(what_cannot_be_looked_into_stays_unknown),
 		cmocka_unit_test(a_defect_is_told_as_one_also_after_an_unknown_result),
@@ -890,6 +976,9 @@ main(void)
 		cmocka_unit_test(each_outcome_of_a_test_is_told_unchanged),
 		cmocka_unit_test(sessions_are_ended_after_a_test_that_passed_if_the_policy_says_so),
 		cmocka_unit_test(an_account_that_was_in_use_before_is_locked_and_then_its_sessions_end),
+		cmocka_unit_test(an_account_is_locked_only_while_the_one_in_use_logs_in),
+		cmocka_unit_test(an_account_is_locked_without_a_look_if_nobody_knows_the_value_in_use),
+		cmocka_unit_test(a_former_password_ends_without_a_login),
 		cmocka_unit_test(of_two_accounts_in_turn_the_new_ones_sessions_stay),
 		cmocka_unit_test(undo_of_an_account_that_never_had_a_value_locks_it),
 		cmocka_unit_test(labels_that_stand_are_not_moved_again),

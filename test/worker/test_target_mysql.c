@@ -6,7 +6,9 @@
  */
 #include "support.h"
 
+#include <pthread.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "mysql_support.h"
@@ -167,6 +169,64 @@ TEST(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time)
 	assert_outcome(set_as(job, "admin", "not the password"), OUTCOME_TRANSIENT, "1045");
 	assert_true(set_as(job, "admin", "not the password").peer_answered);
 	job_free(job);
+}
+
+/* A server, or a proxy before one, that answers each connection with an error, until its listener is shut down. */
+typedef struct Denier
+{
+	int listener;
+	unsigned number;
+} Denier;
+
+static void *
+deny(void *arg)
+{
+	const Denier *denier = arg;
+	int client;
+
+	while ((client = accept(denier->listener, NULL, NULL)) >= 0)
+	{
+		const char packet[] = {5,
+							   0,
+							   0,
+							   0,
+							   (char) 0xff,
+							   (char) (denier->number & 0xff),
+							   (char) (denier->number >> 8),
+							   'n',
+							   'o'};
+
+		(void) !write(client, packet, sizeof(packet));
+		(void) close(client);
+	}
+	return NULL;
+}
+
+TEST(a_connection_that_is_denied_as_a_change_would_be_changes_nothing)
+{
+	static const unsigned numbers[] = {1044, 1142, 1143, 1227, 1370, 1396};
+
+	for (size_t i = 0; i < COUNT_OF(numbers); i++)
+	{
+		Denier denier = {.number = numbers[i]};
+		int port = silent_port(&denier.listener);
+		Job *job = job_of(&(Order){.user = "own",
+								   .port = port,
+								   .pair = "{\"name\":\"p\",\"owner\":\"o\",\"locked\":true}"});
+		JobValue own = value_of("own", "own-password");
+		pthread_t thread;
+		char code[16];
+
+		(void) snprintf(code, sizeof(code), "%u", numbers[i]);
+		assert_int_equal(pthread_create(&thread, NULL, deny, &denier), 0);
+		assert_outcome(set_as(job, "own", "own-password"), OUTCOME_PERMANENT, code);
+		assert_outcome(target_mysql.retire(job, &own, deadline_in(20000)), OUTCOME_PERMANENT, code);
+		assert_outcome(target_mysql.check(job, &own, deadline_in(20000)), OUTCOME_PERMANENT, code);
+		(void) shutdown(denier.listener, SHUT_RDWR);
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		(void) close(denier.listener);
+		job_free(job);
+	}
 }
 
 TEST(a_server_that_is_read_only_is_tried_again)
@@ -482,6 +542,7 @@ main(void)
 		cmocka_unit_test(what_cannot_be_done_is_refused_for_good_and_changes_nothing),
 		cmocka_unit_test(two_passwords_at_once_are_refused_where_the_engine_has_one),
 		cmocka_unit_test(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time),
+		cmocka_unit_test(a_connection_that_is_denied_as_a_change_would_be_changes_nothing),
 		cmocka_unit_test(a_server_that_is_read_only_is_tried_again),
 		cmocka_unit_test(what_bars_a_login_behind_the_password_proves_the_password),
 		cmocka_unit_test(a_database_that_is_not_there_proves_the_password),

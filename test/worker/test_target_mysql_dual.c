@@ -107,17 +107,44 @@ MYSQL_TEST(with_dual_write_both_passwords_log_in_until_the_next_change)
 	job_free(second);
 }
 
+/* A roll-back: the second password becomes the first again, and nobody knows whether it did already. */
+MYSQL_TEST(a_change_that_is_sent_again_keeps_the_password_that_the_first_has_kept)
+{
+	Job *one = job_of(&(Order){.user = "dual", .password = MARK "-5", .policy = DUAL});
+	Job *two = job_of(&(Order){.user = "dual", .password = MARK "-6", .policy = DUAL});
+	Job *back =
+		job_of(&(Order){.user = "dual", .password = MARK "-5", .policy = DUAL, .look = true});
+	JobValue admin = value_of("admin", "admin-password");
+
+	assert_outcome(set_by_admin(one), OUTCOME_OK, "");
+	assert_outcome(set_by_admin(two), OUTCOME_OK, "");
+	/* the first time it was not done, the other times it was */
+	for (int i = 0; i < 3; i++)
+	{
+		assert_outcome(set_by_admin(back), OUTCOME_OK, "");
+		assert_outcome(login_of(back, MARK "-5"), OUTCOME_OK, "");
+		assert_outcome(login_of(back, MARK "-6"), OUTCOME_OK, "");
+	}
+	/* which of the two is the first one? */
+	assert_outcome(target_mysql.retire(back, &admin, deadline_in(20000)), OUTCOME_OK, "");
+	assert_outcome(login_of(back, MARK "-5"), OUTCOME_OK, "");
+	assert_outcome(login_of(back, MARK "-6"), OUTCOME_REFUSED, "1045");
+	job_free(back);
+	job_free(two);
+	job_free(one);
+}
+
 MYSQL_TEST(when_the_grace_period_is_over_the_former_password_is_discarded)
 {
 	Job *job = job_of(&(Order){.user = "dual", .password = MARK "-4", .policy = DUAL});
 	JobValue admin = value_of("admin", "admin-password");
 
 	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
-	assert_outcome(login_of(job, MARK "-2"), OUTCOME_OK, "");
+	assert_outcome(login_of(job, MARK "-5"), OUTCOME_OK, "");
 	/* once more it changes nothing */
 	for (int i = 0; i < 2; i++)
 		assert_outcome(target_mysql.retire(job, &admin, deadline_in(20000)), OUTCOME_OK, "");
-	assert_outcome(login_of(job, MARK "-2"), OUTCOME_REFUSED, "1045");
+	assert_outcome(login_of(job, MARK "-5"), OUTCOME_REFUSED, "1045");
 	assert_outcome(login_of(job, MARK "-4"), OUTCOME_OK, "");
 	job_free(job);
 }
@@ -269,6 +296,7 @@ main(void)
 			a_name_with_quotes_backslashes_and_percent_signs_is_that_account_and_no_other),
 		cmocka_unit_test(a_password_of_all_printable_characters_survives),
 		cmocka_unit_test(with_dual_write_both_passwords_log_in_until_the_next_change),
+		cmocka_unit_test(a_change_that_is_sent_again_keeps_the_password_that_the_first_has_kept),
 		cmocka_unit_test(when_the_grace_period_is_over_the_former_password_is_discarded),
 		cmocka_unit_test(in_an_emergency_no_former_password_stays),
 		cmocka_unit_test(an_account_cannot_set_its_own_password_without_showing_it),

@@ -143,6 +143,107 @@ TURN_TEST(a_former_password_comes_back_with_the_lock_that_it_was_under)
 	job_free(job);
 }
 
+TURN_TEST(a_former_password_comes_back_without_the_owner_but_not_without_the_account)
+{
+	Job *back = job_of(&(Order){.user = MEMBER,
+								.pair = "{\"name\":\"p\",\"owner\":\"nobody\",\"locked\":false}",
+								.step = "undo"});
+
+	assert_outcome(set_by_admin(back), OUTCOME_OK, "");
+	run(witness, "DROP USER " MEMBER_SQL "@'%'");
+	assert_outcome(set_by_admin(back), OUTCOME_PERMANENT, "1396");
+	assert_int_equal(rows("SELECT 1 FROM mysql.user WHERE User = " MEMBER_SQL), 0);
+	job_free(back);
+}
+
+/* MySQL's administrator here may write in spite of read_only alone. */
+static void
+set_read_only(bool on)
+{
+	if (!my_is_mariadb(witness))
+		run(witness, on ? "SET GLOBAL super_read_only = 1" : "SET GLOBAL super_read_only = 0");
+	run(witness, on ? "SET GLOBAL read_only = 1" : "SET GLOBAL read_only = 0");
+}
+
+TURN_TEST(where_a_server_is_read_only_an_account_is_not_made_yet)
+{
+	Job *job = turn(MARK, PAIR("true"), NULL);
+
+	set_read_only(true);
+	assert_outcome(set_by_admin(job), OUTCOME_TRANSIENT, "1290");
+	set_read_only(false);
+	assert_int_equal(rows("SELECT 1 FROM mysql.user WHERE User = " MEMBER_SQL), 0);
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	set_read_only(true);
+	assert_outcome(set_by_admin(job), OUTCOME_TRANSIENT, "1290");
+	set_read_only(false);
+	job_free(job);
+}
+
+/* What comes of a login in each step: in those that ask whether the account can be used, and in the others. */
+static void
+expect_barred(const char *policy, OutcomeClass when_it_counts, OutcomeClass else_class,
+			  const char *code)
+{
+	static const struct
+	{
+		const char *step;
+		bool counts;
+	} steps[] = {{"test", true}, {"retire", true}, {"set", false}, {"undo", false}};
+
+	for (size_t i = 0; i < COUNT_OF(steps); i++)
+	{
+		Job *job = job_of(&(Order){
+			.user = MEMBER, .pair = PAIR("true"), .step = steps[i].step, .policy = policy});
+		Outcome outcome = login_of(job, MARK);
+
+		assert_outcome(outcome, steps[i].counts ? when_it_counts : else_class, code);
+		job_free(job);
+	}
+}
+
+TURN_TEST(a_password_that_is_right_is_not_enough_where_the_account_is_barred)
+{
+	Job *job = job_of(&(Order){.user = MEMBER, .pair = PAIR("true")});
+	MyServer server = {.host = "127.0.0.1",
+					   .port = (unsigned) atoi(peer_value(&peer, "port")),
+					   .user = MEMBER,
+					   .sslmode = "disable"};
+	JobValue value = value_of(MEMBER, MARK);
+	MyError err;
+	MyClient *first;
+
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	expect_barred("{\"verify_database\":\"barred\"}", OUTCOME_INCONCLUSIVE, OUTCOME_PROVED, "1044");
+	/* the other account would fare no better */
+	run(witness, "GRANT ALL ON missing.* TO " MEMBER_SQL "@'%'");
+	expect_barred("{\"verify_database\":\"missing\"}", OUTCOME_PROVED, OUTCOME_PROVED, "1049");
+	run(witness, "ALTER USER " MEMBER_SQL "@'%' WITH MAX_USER_CONNECTIONS 1");
+	server.password = &value.password;
+	first = my_connect(&server, deadline_in(20000), &err);
+	assert_non_null(first);
+	expect_barred("{}", OUTCOME_TRANSIENT, OUTCOME_PROVED, "1226");
+	my_close(first);
+	run(witness, "ALTER USER " MEMBER_SQL "@'%' WITH MAX_USER_CONNECTIONS 0");
+	run(witness, "ALTER USER " MEMBER_SQL "@'%' PASSWORD EXPIRE");
+	expect_barred("{}", OUTCOME_INCONCLUSIVE, OUTCOME_PROVED,
+				  my_is_mariadb(witness) ? "1820" : "1862");
+	assert_outcome(set_by_admin(job), OUTCOME_OK, "");
+	expect_barred("{}", OUTCOME_OK, OUTCOME_OK, "");
+	job_free(job);
+}
+
+TURN_TEST(a_verification_query_that_fails_keeps_the_two_in_their_places)
+{
+	Job *job = job_of(&(Order){.user = MEMBER,
+							   .pair = PAIR("true"),
+							   .step = "test",
+							   .policy = "{\"verify_query\":\"SELECT 1 FROM mysql.user\"}"});
+
+	assert_outcome(login_of(job, MARK), OUTCOME_INCONCLUSIVE, "1142");
+	job_free(job);
+}
+
 TURN_TEST(it_is_made_for_the_host_that_is_named)
 {
 	Job *job = turn(MARK, PAIR("true"), "{\"host\":\"127.0.0.1\"}");
@@ -185,6 +286,11 @@ main(void)
 			an_account_that_is_missing_is_made_and_has_its_owners_grants_from_its_login_on),
 		cmocka_unit_test(the_account_that_rests_is_locked_and_a_new_password_unlocks_it),
 		cmocka_unit_test(a_former_password_comes_back_with_the_lock_that_it_was_under),
+		cmocka_unit_test(
+			a_former_password_comes_back_without_the_owner_but_not_without_the_account),
+		cmocka_unit_test(where_a_server_is_read_only_an_account_is_not_made_yet),
+		cmocka_unit_test(a_password_that_is_right_is_not_enough_where_the_account_is_barred),
+		cmocka_unit_test(a_verification_query_that_fails_keeps_the_two_in_their_places),
 		cmocka_unit_test(it_is_made_for_the_host_that_is_named),
 		cmocka_unit_test(without_an_owner_or_the_right_to_it_no_account_can_log_in),
 		cmocka_unit_test(nothing_that_was_set_here_is_in_the_servers_log),

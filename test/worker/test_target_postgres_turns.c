@@ -77,7 +77,7 @@ expect(const char *sql, const char *expected)
 }
 
 static Job *
-turn(const char *step, bool locked, const char *owner)
+turn_of(const char *step, bool locked, const char *owner, const char *policy)
 {
 	return make_job(
 		"{\"rotation\":\"" NEW_ID "\",\"lease\":\"" NEW_ID "\",\"lease_seconds\":60,"
@@ -87,9 +87,16 @@ turn(const char *step, bool locked, const char *owner)
 		"\"account\":{\"username\":\"%s\"},\"target\":{\"name\":\"t\",\"type\":\"postgresql\","
 		"\"host\":\"127.0.0.1\",\"port\":%s,\"dbname\":\"postgres\"},"
 		"\"store\":{\"name\":\"local\",\"type\":\"local\"},"
-		"\"pair\":{\"name\":\"p\",\"owner\":\"%s\",\"locked\":%s},\"policy\":{\"scram_iterations\":300}}",
+		"\"pair\":{\"name\":\"p\",\"owner\":\"%s\",\"locked\":%s},"
+		"\"policy\":{\"scram_iterations\":300%s}}",
 		step, MEMBER_JSON, MEMBER_JSON, MEMBER_JSON, peer_value(&peer, "port"), owner,
-		locked ? "true" : "false");
+		locked ? "true" : "false", policy);
+}
+
+static Job *
+turn(const char *step, bool locked, const char *owner)
+{
+	return turn_of(step, locked, owner, "");
 }
 
 static Outcome
@@ -228,6 +235,11 @@ TEST(a_former_password_comes_back_with_the_lock_that_it_was_under)
 	assert_outcome(login(open, &open->former), OUTCOME_OK, "");
 	assert_outcome(set(locked, &locked->former), OUTCOME_OK, "");
 	expect(CAN_LOG_IN, "f");
+	/* its owner's settings of today are not brought along */
+	run("ALTER ROLE " OWNER " SET work_mem = '7MB'");
+	assert_outcome(set(open, &open->former), OUTCOME_OK, "");
+	expect(SETTINGS, "- {\"role=ow\\\"ner's $1\"}");
+	run("ALTER ROLE " OWNER " RESET work_mem");
 	/* a roll-back's own value is a former one too */
 	assert_outcome(set(new, &new->version), OUTCOME_OK, "");
 	assert_outcome(set(locked, &locked->version), OUTCOME_OK, "");
@@ -235,6 +247,103 @@ TEST(a_former_password_comes_back_with_the_lock_that_it_was_under)
 	job_free(new);
 	job_free(locked);
 	job_free(open);
+}
+
+TEST(a_former_password_comes_back_without_the_owner_but_not_without_the_role)
+{
+	Job *nobody = turn("undo", false, "no'body");
+	Job *job = turn("set", false, OWNER_JSON);
+	Job *back = turn("undo", false, OWNER_JSON);
+
+	assert_outcome(set(nobody, &nobody->former), OUTCOME_OK, "");
+	run("DROP ROLE " MEMBER);
+	assert_outcome(set(back, &back->former), OUTCOME_PERMANENT, "42704");
+	expect("SELECT count(*) FROM pg_roles WHERE rolname = " MEMBER_TEXT, "0");
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	job_free(back);
+	job_free(job);
+	job_free(nobody);
+}
+
+/* What bars the account, and what comes of its login in each step. */
+static void
+expect_barred(const char *policy, OutcomeClass when_it_counts, OutcomeClass else_class,
+			  const char *code)
+{
+	static const struct
+	{
+		const char *step;
+		bool counts;
+	} steps[] = {{"test", true}, {"retire", true}, {"set", false}, {"undo", false}};
+
+	for (size_t i = 0; i < COUNT_OF(steps); i++)
+	{
+		Job *job = turn_of(steps[i].step, false, OWNER_JSON, policy);
+
+		assert_outcome(target_postgres.login(job, &job->version, false, deadline_in(20000)),
+					   steps[i].counts ? when_it_counts : else_class, code);
+		job_free(job);
+	}
+}
+
+TEST(a_password_that_is_right_is_not_enough_where_the_account_is_barred)
+{
+	Job *job = turn("set", false, OWNER_JSON);
+
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	expect_barred(",\"verify_database\":\"barred\"", OUTCOME_INCONCLUSIVE, OUTCOME_PROVED, "42501");
+	run("ALTER ROLE " MEMBER " CONNECTION LIMIT 0");
+	expect_barred("", OUTCOME_TRANSIENT, OUTCOME_PROVED, "53300");
+	run("ALTER ROLE " MEMBER " CONNECTION LIMIT -1 NOLOGIN");
+	expect_barred("", OUTCOME_INCONCLUSIVE, OUTCOME_INCONCLUSIVE, "28000");
+	run("ALTER ROLE " MEMBER " LOGIN");
+	/* the other account would fare no better */
+	expect_barred(",\"verify_database\":\"missing\"", OUTCOME_PROVED, OUTCOME_PROVED, "3D000");
+	expect_barred(",\"verify_database\":\"closed\"", OUTCOME_PROVED, OUTCOME_PROVED, "55000");
+	job_free(job);
+}
+
+TEST(a_verification_query_that_fails_keeps_the_two_in_their_places)
+{
+	static const struct
+	{
+		const char *query;
+		OutcomeClass class;
+		const char *code;
+	} cases[] = {
+		{"SELECT 1", OUTCOME_OK, ""},
+		{"SELECT 1/0", OUTCOME_INCONCLUSIVE, "22012"},
+		{"SELECT * FROM pg_authid", OUTCOME_INCONCLUSIVE, "42501"},
+		{"CREATE TABLE t (n int)", OUTCOME_INCONCLUSIVE, "25006"},
+		{"DO $$BEGIN RAISE 'full' USING ERRCODE = '53300'; END$$", OUTCOME_TRANSIENT, "53300"},
+		{"DO $$BEGIN RAISE 'busy' USING ERRCODE = '55P03'; END$$", OUTCOME_TRANSIENT, "55P03"},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		char policy[256];
+		Job *job;
+
+		(void) snprintf(policy, sizeof(policy), ",\"verify_query\":\"%s\"", cases[i].query);
+		job = turn_of("test", false, OWNER_JSON, policy);
+		assert_outcome(login(job, &job->version), cases[i].class, cases[i].code);
+		job_free(job);
+	}
+}
+
+TEST(a_member_that_may_not_become_its_owner_is_given_the_right)
+{
+	Job *job = turn("set", false, OWNER_JSON);
+
+	if (pg_server_version(witness) < 160000)
+		skip();
+	run("GRANT " OWNER " TO " MEMBER " WITH SET FALSE");
+	run("REVOKE " OWNER " FROM " MEMBER " GRANTED BY admin; GRANT " OWNER " TO " MEMBER
+		" WITH SET FALSE GRANTED BY admin");
+	expect("SELECT pg_has_role(" MEMBER_TEXT ", " OWNER_TEXT ", 'SET')", "f");
+	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	expect("SELECT pg_has_role(" MEMBER_TEXT ", " OWNER_TEXT ", 'SET')", "t");
+	job_free(job);
 }
 
 TEST(without_an_owner_or_the_right_to_it_nothing_is_changed)
@@ -272,6 +381,10 @@ main(void)
 		cmocka_unit_test(what_the_owner_has_stored_is_a_value_and_never_a_statement),
 		cmocka_unit_test(the_role_that_rests_is_locked_and_a_new_password_unlocks_it),
 		cmocka_unit_test(a_former_password_comes_back_with_the_lock_that_it_was_under),
+		cmocka_unit_test(a_former_password_comes_back_without_the_owner_but_not_without_the_role),
+		cmocka_unit_test(a_password_that_is_right_is_not_enough_where_the_account_is_barred),
+		cmocka_unit_test(a_verification_query_that_fails_keeps_the_two_in_their_places),
+		cmocka_unit_test(a_member_that_may_not_become_its_owner_is_given_the_right),
 		cmocka_unit_test(without_an_owner_or_the_right_to_it_nothing_is_changed),
 		cmocka_unit_test(nothing_that_was_set_here_is_in_the_servers_log),
 	};
