@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -20,6 +21,7 @@
 #define POINT_SIZE		 32
 #define SHA2_ROUNDS		 5 /* thousands; MySQL's own default */
 #define SHA2_PREFIX_SIZE 7
+#define SHA2_MOST_ROUNDS 0xFFF
 #define SHA2_DIGITS		 43
 #define CRYPT_DIGITS	 "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -389,15 +391,19 @@ static bool
 is_sha2_of(const char *stored, const SecretBuf *password, char out[MYSQL_HASH_MAX])
 {
 	RotorError err;
-	unsigned rounds;
-	int used = 0;
+	unsigned long rounds;
+	char *end;
 
 	/* A salt of a server's own may have any character but the NUL and the dollar sign. */
-	if (sscanf(stored, "$A$%3x$%n", &rounds, &used) != 1 || used != SHA2_PREFIX_SIZE ||
-		strlen(stored) != SHA2_PREFIX_SIZE + MYSQL_SALT_SIZE + SHA2_DIGITS)
+	if (strlen(stored) != SHA2_PREFIX_SIZE + MYSQL_SALT_SIZE + SHA2_DIGITS ||
+		strncmp(stored, "$A$", 3) != 0)
 		return false;
-	return mysql_hash_sha2(password, (const unsigned char *) stored + used, (int) rounds, out,
-						   &err) &&
+	rounds = strtoul(stored + 3, &end, 16);
+	/* Another form of the number is not the same text below. */
+	if (end != stored + SHA2_PREFIX_SIZE - 1 || *end != '$' || rounds > SHA2_MOST_ROUNDS)
+		return false;
+	return mysql_hash_sha2(password, (const unsigned char *) stored + SHA2_PREFIX_SIZE,
+						   (int) rounds, out, &err) &&
 		   strcmp(stored, out) == 0;
 }
 

@@ -333,10 +333,11 @@ TEST(a_verification_query_that_fails_keeps_the_two_in_their_places)
 
 TEST(a_member_that_may_not_become_its_owner_is_given_the_right)
 {
-	Job *job = turn("set", false, OWNER_JSON);
+	Job *job;
 
 	if (pg_server_version(witness) < 160000)
 		skip();
+	job = turn("set", false, OWNER_JSON);
 	run("GRANT " OWNER " TO " MEMBER " WITH SET FALSE");
 	run("REVOKE " OWNER " FROM " MEMBER " GRANTED BY admin; GRANT " OWNER " TO " MEMBER
 		" WITH SET FALSE GRANTED BY admin");
