@@ -39,6 +39,20 @@ job_string(const cJSON *object, const char *name)
 	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
 }
 
+const char *
+job_text(const cJSON *object, const char *name, const char *otherwise)
+{
+	const char *text = job_string(object, name);
+
+	return text != NULL && text[0] != '\0' ? text : otherwise;
+}
+
+const char *
+job_username(const Job *job, const JobValue *value)
+{
+	return value->username != NULL && value->username[0] != '\0' ? value->username : job->username;
+}
+
 double
 job_number(const cJSON *object, const char *name, double otherwise)
 {

@@ -83,10 +83,15 @@ extern void job_forget_passwords(Job *job);
 
 /* Of a JSON object: the string or NULL; the number or otherwise; the flag or otherwise. */
 extern const char *job_string(const cJSON *object, const char *name);
+/* The string, unless it is missing or empty. */
+extern const char *job_text(const cJSON *object, const char *name, const char *otherwise);
 extern double job_number(const cJSON *object, const char *name, double otherwise);
 /* Without its fraction, and the nearest there is where it fits no int. */
 extern int job_integer(const cJSON *object, const char *name, int otherwise);
 extern bool job_flag(const cJSON *object, const char *name, bool otherwise);
+
+/* The value's own username, or the job's. */
+extern const char *job_username(const Job *job, const JobValue *value);
 
 extern const char *job_step_name(JobStep step);
 

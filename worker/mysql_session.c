@@ -115,37 +115,23 @@ sql_append(MySql *sql, const char *format, ...)
 		sql->len += (size_t) more;
 }
 
-const char *
-mysql_username(const Job *job, const JobValue *value)
-{
-	return value->username != NULL && value->username[0] != '\0' ? value->username : job->username;
-}
-
-const char *
-mysql_text_or(const cJSON *object, const char *name, const char *otherwise)
-{
-	const char *text = object != NULL ? job_string(object, name) : NULL;
-
-	return text != NULL && text[0] != '\0' ? text : otherwise;
-}
-
 MyClient *
 mysql_connect_as(const Job *job, const JobValue *who, const char *dbname, bool scripts,
 				 Deadline deadline, MyError *err)
 {
 	const cJSON *options = cJSON_GetObjectItemCaseSensitive(job->target, "options");
-	const char *port = mysql_text_or(job->target, "port", NULL);
+	const char *port = job_text(job->target, "port", NULL);
 	const MyServer server = {
-		.host = mysql_text_or(job->target, "host", "127.0.0.1"),
+		.host = job_text(job->target, "host", "127.0.0.1"),
 		.port = port != NULL ? (unsigned) strtoul(port, NULL, 10)
 							 : (unsigned) job_integer(job->target, "port", 3306),
 		.dbname = dbname,
-		.user = mysql_username(job, who),
+		.user = job_username(job, who),
 		.password = &who->password,
-		.sslmode = mysql_text_or(job->target, "sslmode", NULL),
-		.ca_file = mysql_text_or(options, "sslrootcert", NULL),
-		.cert_file = mysql_text_or(options, "sslcert", NULL),
-		.key_file = mysql_text_or(options, "sslkey", NULL),
+		.sslmode = job_text(job->target, "sslmode", NULL),
+		.ca_file = job_text(options, "sslrootcert", NULL),
+		.cert_file = job_text(options, "sslcert", NULL),
+		.key_file = job_text(options, "sslkey", NULL),
 		.scripts = scripts,
 	};
 
@@ -210,7 +196,7 @@ note_host(MySession *session, const char *host, const char *plugin)
 Outcome
 mysql_find_accounts(MySession *session)
 {
-	const char *host = mysql_text_or(session->job->account, "host", NULL);
+	const char *host = job_text(session->job->account, "host", NULL);
 	char *user_quoted = my_quote(session->client, session->user);
 	char *host_quoted = my_quote(session->client, host != NULL ? host : "");
 	MySql sql = {.ok = user_quoted != NULL && host_quoted != NULL};
@@ -279,7 +265,7 @@ mysql_forget_accounts(MySession *session)
 Outcome
 mysql_make_account(MySession *session, const JobValue *value)
 {
-	const char *host = mysql_text_or(session->job->account, "host", "%");
+	const char *host = job_text(session->job->account, "host", "%");
 	const char *plugin =
 		my_is_mariadb(session->client) ? "mysql_native_password" : "caching_sha2_password";
 	char hash[MYSQL_HASH_MAX];

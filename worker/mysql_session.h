@@ -54,11 +54,6 @@ extern Outcome mysql_not_connected(const MyError *err);
 /* Appends as printf does; what does not fit clears sql->ok. */
 extern void sql_append(MySql *sql, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The value's own username, or the job's. */
-extern const char *mysql_username(const Job *job, const JobValue *value);
-/* A text of an object, NULL being an empty one, unless it is missing or empty. */
-extern const char *mysql_text_or(const cJSON *object, const char *name, const char *otherwise);
-
 /* NULL, with *err filled, if the server does not let the value's owner in. */
 extern MyClient *mysql_connect_as(const Job *job, const JobValue *who, const char *dbname,
 								  bool scripts, Deadline deadline, MyError *err);

@@ -42,6 +42,7 @@ WORKER_SOURCES = \
 	pg_error.c \
 	pgpass.c \
 	pool.c \
+	postgres_session.c \
 	process.c \
 	registry.c \
 	resolve.c \

@@ -57,7 +57,7 @@ is_denied(const Outcome *outcome)
 static bool
 has_two_passwords(const Job *job)
 {
-	return strcmp(mysql_text_or(job->policy, "strategy", "staged"), "dual_write") == 0;
+	return strcmp(job_text(job->policy, "strategy", "staged"), "dual_write") == 0;
 }
 
 /* Whether the former password is to stay; *refusal is filled if that is asked for and cannot be. */
@@ -243,9 +243,9 @@ static Outcome
 set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline)
 {
 	MySession session = {.job = job,
-						 .user = mysql_username(job, value),
+						 .user = job_username(job, value),
 						 .deadline = deadline_sooner(deadline, job->lease_end)};
-	bool is_self = strcmp(mysql_username(job, by), session.user) == 0;
+	bool is_self = strcmp(job_username(job, by), session.user) == 0;
 	/* One that goes back stays as it is. */
 	bool takes_after_owner = job->pair != NULL && job->step != STEP_UNDO;
 	Outcome outcome;
@@ -301,6 +301,10 @@ retire(const Job *job, const JobValue *by, Deadline deadline)
 
 	if (outcome.class == OUTCOME_OK)
 		outcome = end_former(&session);
+	/* Nobody logs in as an account that was dropped. */
+	else if (job->pair != NULL && session.client != NULL &&
+			 strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0)
+		outcome = outcome_make(OUTCOME_OK, NULL, "the account does not exist any more");
 	close_change(&session);
 	return outcome;
 }
@@ -374,7 +378,7 @@ judge_identity(const Job *job, const char *user, MyClient *client, Deadline dead
 		outcome =
 			outcome_make(OUTCOME_INCONCLUSIVE, NULL,
 						 "the server took the login for %.120s, so that it proves nothing", who);
-	else if (mysql_text_or(job->target, "host", "")[0] == '/')
+	else if (job_text(job->target, "host", "")[0] == '/')
 	{
 		char *account = ask(client, "SHOW CREATE USER CURRENT_USER()", deadline, &err);
 
@@ -423,16 +427,16 @@ static Outcome
 login(const Job *job, const JobValue *value, bool query, Deadline deadline)
 {
 	Deadline until = deadline_sooner(deadline, job->lease_end);
-	const char *text = mysql_text_or(job->policy, "verify_query", NULL);
+	const char *text = job_text(job->policy, "verify_query", NULL);
 	const char *dbname =
-		mysql_text_or(job->policy, "verify_database", mysql_text_or(job->target, "dbname", NULL));
+		job_text(job->policy, "verify_database", job_text(job->target, "dbname", NULL));
 	MyError err;
 	MyClient *client = mysql_connect_as(job, value, dbname, false, until, &err);
 	Outcome outcome;
 
 	if (client == NULL)
 		return judge_refusal(job, &err);
-	outcome = judge_identity(job, mysql_username(job, value), client, until);
+	outcome = judge_identity(job, job_username(job, value), client, until);
 	if (outcome.class == OUTCOME_OK && query && text != NULL)
 		outcome = run_query(job, client, text, until);
 	my_close(client);
@@ -494,7 +498,7 @@ check(const Job *job, const JobValue *by, Deadline deadline)
 
 	if (session.client == NULL)
 		return outcome;
-	if (is_denied(&outcome) && has_account && strcmp(mysql_username(job, by), job->username) == 0)
+	if (is_denied(&outcome) && has_account && strcmp(job_username(job, by), job->username) == 0)
 		outcome = mysql_find_myself(&session);
 	/* Without an account it was only to be seen whether it may look for one. */
 	if (outcome.class == OUTCOME_OK ||

@@ -105,12 +105,16 @@ TEST(nothing_is_freed_that_was_none)
 
 TEST(missing_members_have_the_answer_that_was_asked_for)
 {
-	cJSON *object = cJSON_Parse("{\"s\":\"x\",\"n\":2,\"f\":true,\"z\":null,\"huge\":1e300}");
+	cJSON *object =
+		cJSON_Parse("{\"s\":\"x\",\"n\":2,\"f\":true,\"z\":null,\"huge\":1e300,\"e\":\"\"}");
 
 	assert_string_equal(job_string(object, "s"), "x");
 	assert_null(job_string(object, "n"));
 	assert_null(job_string(object, "S"));
 	assert_null(job_string(NULL, "s"));
+	assert_string_equal(job_text(object, "s", "y"), "x");
+	assert_string_equal(job_text(object, "e", "y"), "y");
+	assert_string_equal(job_text(NULL, "s", "y"), "y");
 	assert_int_equal(job_number(object, "n", 7), 2);
 	assert_int_equal(job_number(object, "s", 7), 7);
 	assert_int_equal(job_number(NULL, "n", 7), 7);

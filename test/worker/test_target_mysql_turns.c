@@ -151,6 +151,8 @@ TURN_TEST(a_former_password_comes_back_without_the_owner_but_not_without_the_acc
 
 	assert_outcome(set_by_admin(back), OUTCOME_OK, "");
 	run(witness, "DROP USER " MEMBER_SQL "@'%'");
+	/* nobody logs in as it */
+	assert_outcome(retire(back), OUTCOME_OK, "");
 	assert_outcome(set_by_admin(back), OUTCOME_PERMANENT, "1396");
 	assert_int_equal(rows("SELECT 1 FROM mysql.user WHERE User = " MEMBER_SQL), 0);
 	job_free(back);
