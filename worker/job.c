@@ -53,6 +53,12 @@ job_username(const Job *job, const JobValue *value)
 	return value->username != NULL && value->username[0] != '\0' ? value->username : job->username;
 }
 
+bool
+job_has_two_passwords(const Job *job)
+{
+	return strcmp(job_text(job->policy, "strategy", "staged"), "dual_write") == 0;
+}
+
 double
 job_number(const cJSON *object, const char *name, double otherwise)
 {

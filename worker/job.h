@@ -90,6 +90,9 @@ extern double job_number(const cJSON *object, const char *name, double otherwise
 extern int job_integer(const cJSON *object, const char *name, int otherwise);
 extern bool job_flag(const cJSON *object, const char *name, bool otherwise);
 
+/* Does the account have its former password beside the new one (strategy dual_write)? */
+extern bool job_has_two_passwords(const Job *job);
+
 /* The value's own username, or the job's. */
 extern const char *job_username(const Job *job, const JobValue *value);
 

@@ -50,15 +50,6 @@ note(Outcome *outcome, const char *words)
 		(void) snprintf(outcome->message, sizeof(outcome->message), "%s", words);
 }
 
-/* Does the account have its former password beside the new one? */
-static bool
-has_two_passwords(const Job *job)
-{
-	const char *strategy = job_string(job->policy, "strategy");
-
-	return strategy != NULL && strcmp(strategy, "dual_write") == 0;
-}
-
 /* The credential that changes the account: the admin's, or else one of its own. */
 static const JobValue *
 changer(const Job *job, const JobValue *own)
@@ -114,8 +105,9 @@ find_value_in_force(const Run *run, Outcome *login)
 static bool
 must_be_sent_again(const Job *job)
 {
-	return job->emergency || (has_two_passwords(job) && (is_same(job->version.id, &job->former) ||
-														 is_same(job->version.id, &job->previous)));
+	return job->emergency ||
+		   (job_has_two_passwords(job) &&
+			(is_same(job->version.id, &job->former) || is_same(job->version.id, &job->previous)));
 }
 
 static Outcome
@@ -274,7 +266,7 @@ run_undo(Run *run)
 	if (!exists(&job->former))
 		return outcome_make(OUTCOME_PERMANENT, NULL, "there is no former value to give back");
 	/* With two passwords the former one logs in beside the new one, until that one does not. */
-	if (job->look && has_two_passwords(job))
+	if (job->look && job_has_two_passwords(job))
 	{
 		login = run->target->login(job, &job->version, false, run->deadline);
 		if (login.class != OUTCOME_REFUSED && !is_accepted(&login))

@@ -54,19 +54,13 @@ is_denied(const Outcome *outcome)
 	return false;
 }
 
-static bool
-has_two_passwords(const Job *job)
-{
-	return strcmp(job_text(job->policy, "strategy", "staged"), "dual_write") == 0;
-}
-
 /* Whether the former password is to stay; *refusal is filled if that is asked for and cannot be. */
 static bool
 retains(const MySession *session, const JobValue *value, Outcome *refusal)
 {
 	bool is_new = strcmp(value->id, session->job->version.id) == 0;
 
-	if (!has_two_passwords(session->job))
+	if (!job_has_two_passwords(session->job))
 		return false;
 	if (my_is_mariadb(session->client) || my_server_version(session->client) < 80014)
 	{
@@ -252,7 +246,7 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 
 	if (value->password.len == 0)
 		return outcome_make(OUTCOME_PERMANENT, NULL, "the password is empty");
-	if (job->look && has_two_passwords(job))
+	if (job->look && job_has_two_passwords(job))
 		session.sought = value;
 	outcome = open_change(&session, by);
 	if (session.client == NULL)
