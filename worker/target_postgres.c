@@ -271,7 +271,7 @@ missing_right(const Session *session)
 	return NULL;
 }
 
-/* A role that is used in turn is brought up to date with its owner; one that goes back stays as it is. */
+/* A role that is used in turn is made where it is missing, and follows its owner; in undo it stays as it is. */
 static bool
 takes_after_owner(const Job *job)
 {
@@ -291,7 +291,6 @@ judge_role(const Session *session, const JobValue *value)
 	const Preflight *found = &session->found;
 	bool is_new = strcmp(value->id, session->job->version.id) == 0;
 
-	/* One that is used in turn is made, and unlocked. */
 	if (!found->exists && !takes_after_owner(session->job))
 		return no_such_role(session);
 	if (is_new && !found->can_login && session->job->pair == NULL)
@@ -309,10 +308,9 @@ judge_role(const Session *session, const JobValue *value)
 
 /*
  * What makes the role, if it is missing, a member of its owner, and gives it the owner's settings and the
- * one by which it logs in as the owner; %s are the two, quoted, the right that a member needs for that, and
- * the option that gives it. Nothing is written if all is as it should be. Settings that are lists are
- * stored as one text, which anybody may have written (SET ... FROM CURRENT): each of their names is quoted
- * anew.
+ * one by which it logs in as the owner; %s are the two, quoted, the right that this needs, and the option
+ * that gives it. Nothing is written if all is as it should be. Settings that are lists are stored as one
+ * text, which anybody may have written (SET ... FROM CURRENT): each of their names is quoted anew.
  */
 static const char owner_script[] =
 	"DECLARE member name := %s; owner name := %s; o oid; m oid; s record; e text; place text; "
@@ -353,15 +351,13 @@ follow_owner(const Session *session)
 	char *owner = pg_quote_text(session->client, job_string(session->job->pair, "owner"));
 	/* From 16 on a member need not have the right to SET ROLE, and GRANT alone changes no option. */
 	bool is_16 = pg_server_version(session->client) >= 160000;
-	const char *right = is_16 ? "SET" : "MEMBER";
-	const char *with = is_16 ? " WITH SET TRUE" : "";
 	char body[SQL_SIZE];
 	char sql[2 * SQL_SIZE];
 	char *quoted = NULL;
 	PgError err;
-	bool fits =
-		role != NULL && owner != NULL &&
-		snprintf(body, sizeof(body), owner_script, role, owner, right, with) < (int) sizeof(body);
+	bool fits = role != NULL && owner != NULL &&
+				snprintf(body, sizeof(body), owner_script, role, owner, is_16 ? "SET" : "MEMBER",
+						 is_16 ? " WITH SET TRUE" : "") < (int) sizeof(body);
 
 	if (fits)
 		quoted = pg_quote_text(session->client, body);
@@ -546,11 +542,7 @@ judge_refusal(const PgError *err)
 						err->message);
 }
 
-/*
- * An account that is used in turn is of no use if it is locked, though its password is right. Before the two
- * change places, or the other one is locked, it must be let in for all that depends on the account: a
- * database that is missing or takes no connections is as bad for the other one.
- */
+/* An account that is used in turn must be let in, but for what would bar the other one too (3D000, 55000). */
 static Outcome
 judge_use(const Job *job, Outcome outcome)
 {
@@ -569,15 +561,13 @@ judge_use(const Job *job, Outcome outcome)
 static Outcome
 judge_query(const Job *job, const PgClient *client, const PgError *err)
 {
-	/* 25006: it writes, and is not to. */
-	bool may_pass =
-		job->pair != NULL && is_transient(err->sqlstate) && strcmp(err->sqlstate, "25006") != 0;
+	const char *code = err->sqlstate;
+	bool ended = code[0] == '\0' || strcmp(code, "57014") == 0 || !pg_is_alive(client);
 
-	if (may_pass || err->sqlstate[0] == '\0' || strcmp(err->sqlstate, "57014") == 0 ||
-		!pg_is_alive(client))
-		return outcome_make(OUTCOME_TRANSIENT, err->sqlstate, "the verification query: %s",
-							err->message);
-	return outcome_make(job->pair != NULL ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, err->sqlstate,
+	/* 25006: it writes, and is not to. */
+	if (ended || (job->pair != NULL && is_transient(code) && strcmp(code, "25006") != 0))
+		return outcome_make(OUTCOME_TRANSIENT, code, "the verification query: %s", err->message);
+	return outcome_make(job->pair != NULL ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, code,
 						"the password was accepted, but the verification query failed: %s",
 						err->message);
 }
