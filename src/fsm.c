@@ -30,6 +30,7 @@ static const FsmTransition transitions[] = {
 	{S(PUBLISH), O(EXHAUSTED),      S(DONE),   T(FAILED),      "gave_up",         false, true,  L(FORMER), "the store could not be given the value; attempts are exhausted"},
 	{S(PUBLISH), O(CANCELLED),      S(DONE),   T(CANCELLED),   "cancelled",       false, false, L(FORMER), "called off before the role was changed"},
 	{S(PUBLISH), O(PERMANENT),      S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "the store does not take the value; it cannot go on by itself"},
+	{S(PUBLISH), O(SUPERSEDED),     S(DONE),   T(FAILED),      "superseded",      false, true,  L(FORMER), "the store has a version that rotor does not know; the role was not changed"},
 	{S(PUBLISH), O(INTERNAL),       S(DONE),   T(FAILED),      "failed",          false, true,  L(FORMER), "the role was not changed; this is a defect"},
 	{S(PUBLISH), O(LEAKED),         S(CREATE), T(IN_PROGRESS), "joined_emergency", false, false, L(FORMER), "an emergency takes the rotation over; the published value is not used, another one is made"},
 	{S(PUBLISH), O(REQUEUED), S(PUBLISH), T(IN_PROGRESS), "requeued", false, false, L(FORMER), "taken up again: the sealed value is published"},

@@ -244,6 +244,55 @@ refine_outcome(const Job *job, FsmOutcome outcome)
 	return store_keeps ? FSM_OUTCOME_GIVEN_UP : FSM_OUTCOME_EXHAUSTED;
 }
 
+/* What was in use before is locked, or discarded; or that came to nothing. */
+static void
+retired(const Job *job, const FsmTransition *transition)
+{
+	if (transition->status == FSM_STATUS_SUCCESS)
+		catalog_settle_retirement(job->row.secret_id);
+	/* One that gave way comes back, unless its role is in use by then. */
+	if (transition->outcome != FSM_OUTCOME_CANCELLED)
+		catalog_plan_retirement(job->row.secret_id, DT_NOEND);
+}
+
+/* A role that is used in turn, and whose rotation has failed, is locked again, or for good. */
+static void
+lock_what_rests(const Job *job, const FsmTransition *transition)
+{
+	if (!job_takes_turns(job) || transition->status == FSM_STATUS_SUCCESS)
+		return;
+	/* Where labels of a store stand must be known: it may have the role in use. */
+	if (transition->dead_letter && transition->live == FSM_LIVE_NEW && !job->row.unsettled &&
+		transition->outcome != FSM_OUTCOME_INTERNAL)
+		pair_lock_again(job->row.secret_id);
+	/* It has what leaked, and did not get anything else. */
+	if (transition->live == FSM_LIVE_FORMER && job->row.in_emergency)
+		pair_lock_out(job->row.secret_id);
+}
+
+/* The rotation is over: what follows for its secret. */
+static void
+end_rotation(Job *job, const FsmTransition *transition)
+{
+	if (transition->status == FSM_STATUS_SUCCESS)
+	{
+		/* What failed on the way is in the audit; the row tells how it ended. */
+		job->row.error_code = job->row.error_message = NULL;
+		if (job->row.note == NULL)
+			job->row.outcome = NULL;
+	}
+	if (transition->step == FSM_STEP_RETIRE)
+	{
+		retired(job, transition);
+		return;
+	}
+	if (transition->status == FSM_STATUS_SUCCESS)
+		catalog_settle_dead_letters(job->row.secret_id);
+	lock_what_rests(job, transition);
+	if (!job->enrol)
+		plan_next(job, transition->status);
+}
+
 void
 job_advance(Job *job, FsmOutcome outcome, double ms)
 {
@@ -281,36 +330,8 @@ job_advance(Job *job, FsmOutcome outcome, double ms)
 	if ((transition->retry || (transition->step == FSM_STEP_CREATE && job_is_outside(job))) &&
 		!fsm_is_over(transition->status) && strcmp(job->row.trigger, "schedule") == 0)
 		plan_next(job, transition->status);
-	if (!fsm_is_over(transition->status))
-		return;
-	if (transition->status == FSM_STATUS_SUCCESS)
-	{
-		/* What failed on the way is in the audit; the row tells how it ended. */
-		job->row.error_code = job->row.error_message = NULL;
-		if (job->row.note == NULL)
-			job->row.outcome = NULL;
-	}
-	if (transition->step == FSM_STEP_RETIRE)
-	{
-		if (transition->status == FSM_STATUS_SUCCESS)
-			catalog_settle_retirement(job->row.secret_id);
-		/* One that gave way comes back, unless its role is in use by then. */
-		if (outcome != FSM_OUTCOME_CANCELLED)
-			catalog_plan_retirement(job->row.secret_id, DT_NOEND);
-		return;
-	}
-	if (transition->status == FSM_STATUS_SUCCESS)
-		catalog_settle_dead_letters(job->row.secret_id);
-	/* Where labels of a store stand must be known: it may have the role in use. */
-	if (transition->dead_letter && transition->live == FSM_LIVE_NEW && !job->row.unsettled &&
-		outcome != FSM_OUTCOME_INTERNAL && job_takes_turns(job))
-		pair_lock_again(job->row.secret_id);
-	/* It has what leaked, and did not get anything else. */
-	if (transition->status != FSM_STATUS_SUCCESS && transition->live == FSM_LIVE_FORMER &&
-		job->row.in_emergency && job_takes_turns(job))
-		pair_lock_out(job->row.secret_id);
-	if (!job->enrol)
-		plan_next(job, transition->status);
+	if (fsm_is_over(transition->status))
+		end_rotation(job, transition);
 }
 
 void

@@ -242,6 +242,16 @@ secret_json_holds(const cJSON *object, const JobValue *value)
 }
 
 bool
+secret_json_gives_way(const Job *job, const char *id, const cJSON *value)
+{
+	if (value == NULL || job->former.id[0] == '\0' || job->emergency)
+		return true;
+	return strcmp(id, job->former.id) == 0 ||
+		   (job->previous.id[0] != '\0' && strcmp(id, job->previous.id) == 0) ||
+		   secret_json_holds(value, &job->former);
+}
+
+bool
 secret_json_copy(const cJSON *object, const char *name, SecretBuf *out, RotorError *err)
 {
 	const char *text = job_string(object, name);

@@ -37,6 +37,13 @@ extern bool secret_json_set(cJSON *object, const char *name, const char *text);
 /* Does the object hold the value's username and password? */
 extern bool secret_json_holds(const cJSON *object, const JobValue *value);
 
+/*
+ * May what a store has as current give way to the job's version: the former version, the one before, where the store
+ * lags behind, or one that somebody else wrote with the former value? id: its uuid, empty if it has none of
+ * rotor's; value: NULL, there is nothing. In an emergency everything may.
+ */
+extern bool secret_json_gives_way(const Job *job, const char *id, const cJSON *value);
+
 /* Copies a string of the object, "" if it has none; FORMAT if it does not fit. */
 extern bool
 secret_json_copy(const cJSON *object, const char *name, SecretBuf *out, RotorError *err);

@@ -9,11 +9,13 @@
  *            uuid with the same value is OK. A secret that is missing at the store is made, if the store
  *            can label its first version pending or else with job->former or, failing that, job->version.
  *            All that the store's current value holds beyond what rotor knows is kept (whole JSON object).
+ *            SUPERSEDED if current may not give way (see below): the target was not changed yet.
  *   promote  moves current from job->former (whatever is labelled current, if former has no id) to
  *            job->version, previous to what was current, takes pending away; compare-and-swap: SUPERSEDED
- *            if current is another version. One without an id of rotor's may be the former value, which
- *            was adopted. OK if it stands so already.
+ *            if current may not give way. OK if it stands so already.
  *   look     which version has which label.
+ *
+ * What gives way is in secret_json.h: secret_json_gives_way().
  *
  * As for set of target.h: TRANSIENT and PERMANENT only if nothing was nor will be changed, else UNKNOWN.
  */

@@ -181,6 +181,53 @@ publish_first(const AwsSecret *secret, bool exists)
 	return after_change(outcome);
 }
 
+/* Has AWS the version, with a label or without? False with *outcome OK: it never had it. */
+static bool
+has_version(const AwsSecret *secret, const cJSON *description, const char *id, Outcome *outcome)
+{
+	cJSON *reply = NULL;
+	const char *ignored;
+
+	*outcome = ok();
+	if (cJSON_GetObjectItemCaseSensitive(aws_versions_of(description), id) != NULL)
+		return true;
+	/* Without labels it is not in the description, but may still be there. */
+	*outcome = aws_get_value(secret, NULL, id, &reply, &ignored);
+	cJSON_Delete(reply);
+	if (is_ok(outcome))
+		return true;
+	if (is_missing(outcome))
+		*outcome = ok();
+	return false;
+}
+
+/*
+ * Whether what is current, with that text, may give way; asked before the target is changed, and when it has
+ * been. A former version that AWS has never had proves nothing: then the secret was there before rotor
+ * was, and has a version of its own.
+ */
+static Outcome
+compare_current(const AwsSecret *secret, const cJSON *description, const char *text)
+{
+	const Job *job = secret->job;
+	char current[AWS_VERSION_SIZE];
+	cJSON *value;
+	bool gives_way;
+	Outcome outcome;
+
+	aws_label_holder(description, AWS_CURRENT, current);
+	value = cJSON_Parse(text);
+	gives_way = secret_json_gives_way(job, current, value);
+	cJSON_Delete(value);
+	if (gives_way)
+		return ok();
+	if (!has_version(secret, description, job->former.id, &outcome))
+		return outcome;
+	return outcome_make(OUTCOME_SUPERSEDED, NULL,
+						"%s is current at AWS, where %s was when the rotation began", current,
+						job->former.id);
+}
+
 static Outcome
 publish_existing(const AwsSecret *secret, const cJSON *description)
 {
@@ -197,7 +244,11 @@ publish_existing(const AwsSecret *secret, const cJSON *description)
 	if (is_missing(&outcome))
 		outcome = publish_first(secret, true);
 	else if (is_ok(&outcome))
-		outcome = put_pending(secret, current);
+	{
+		outcome = compare_current(secret, description, current);
+		if (is_ok(&outcome))
+			outcome = put_pending(secret, current);
+	}
 	cJSON_Delete(reply);
 	return outcome;
 }
@@ -224,35 +275,6 @@ publish(const Job *job, Deadline deadline)
  * promote
  */
 
-/*
- * Whether what is current is not what rotor took for it. A former version that AWS has never had proves
- * nothing: then the secret was there before rotor was, and has a version of its own.
- */
-static Outcome
-compare_current(const AwsSecret *secret, const cJSON *description, const char *current)
-{
-	const char *former = secret->job->former.id;
-	cJSON *reply = NULL;
-	const char *ignored;
-	Outcome outcome = ok();
-
-	if (former[0] == '\0' || current[0] == '\0' || strcmp(current, former) == 0)
-		return outcome;
-	if (cJSON_GetObjectItemCaseSensitive(aws_versions_of(description), former) == NULL)
-	{
-		/* Without labels it is not in the description, but may still be there. */
-		outcome = aws_get_value(secret, NULL, former, &reply, &ignored);
-		cJSON_Delete(reply);
-		if (is_missing(&outcome))
-			return ok();
-		if (!is_ok(&outcome))
-			return outcome;
-	}
-	return outcome_make(OUTCOME_SUPERSEDED, NULL,
-						"%s is current at AWS, where %s was when the rotation began", current,
-						former);
-}
-
 /* The new version is current: what is left is to take its other label away. */
 static Outcome
 detach_pending(const AwsSecret *secret, const cJSON *description)
@@ -262,6 +284,24 @@ detach_pending(const AwsSecret *secret, const cJSON *description)
 	if (!aws_is_held_by(description, AWS_PENDING, id))
 		return ok();
 	return aws_move_label(secret, AWS_PENDING, id, "");
+}
+
+/* Its value need not be read where its id says enough. */
+static Outcome
+look_at_current(const AwsSecret *secret, const cJSON *description, const char *current)
+{
+	const Job *job = secret->job;
+	cJSON *reply = NULL;
+	const char *text = NULL;
+	Outcome outcome;
+
+	if (current[0] == '\0' || job->former.id[0] == '\0' || strcmp(current, job->former.id) == 0)
+		return ok();
+	outcome = aws_get_value(secret, AWS_CURRENT, NULL, &reply, &text);
+	if (is_ok(&outcome))
+		outcome = compare_current(secret, description, text);
+	cJSON_Delete(reply);
+	return outcome;
 }
 
 static Outcome
@@ -277,7 +317,7 @@ promote_once(const AwsSecret *secret, bool *moved)
 	aws_label_holder(description, AWS_CURRENT, current);
 	if (strcmp(current, id) != 0)
 	{
-		outcome = compare_current(secret, description, current);
+		outcome = look_at_current(secret, description, current);
 		if (is_ok(&outcome))
 		{
 			outcome = aws_move_label(secret, AWS_CURRENT, current, id);

@@ -86,6 +86,20 @@ write_again(SecretFile *file, Outcome (*write)(SecretFile *file))
 	return outcome;
 }
 
+/* May current be moved away from what it is? Asked before the target is changed, and when it has been. */
+static bool
+gives_way(const SecretFile *file, const Job *job)
+{
+	return secret_json_gives_way(job, secret_file_id(file, "current"),
+								 secret_file_version(file, "current"));
+}
+
+static Outcome
+superseded(void)
+{
+	return outcome_make(OUTCOME_SUPERSEDED, NULL, "the file's current version is another one");
+}
+
 static Outcome
 publish_into(SecretFile *file, const Job *job)
 {
@@ -100,6 +114,8 @@ publish_into(SecretFile *file, const Job *job)
 								"the file has another value for this version");
 		return is_repeated(job) ? write_again(file, secret_file_write) : ok();
 	}
+	if (!gives_way(file, job))
+		return superseded();
 	if (file->is_pgpass)
 	{
 		Outcome outcome = secret_file_check_line(file, &job->version);
@@ -111,20 +127,6 @@ publish_into(SecretFile *file, const Job *job)
 	if (version == NULL || !secret_file_set(file, "pending", version))
 		return no_memory();
 	return secret_file_write(file);
-}
-
-/* May current be moved away from what it is? */
-static bool
-is_former(const SecretFile *file, const Job *job)
-{
-	const cJSON *current = secret_file_version(file, "current");
-
-	if (current == NULL || job->former.id[0] == '\0')
-		return true;
-	if (secret_file_id(file, "current")[0] != '\0')
-		return strcmp(secret_file_id(file, "current"), job->former.id) == 0;
-	/* Written by somebody else; if it is the former value, it was adopted. */
-	return secret_json_holds(current, &job->former);
 }
 
 static Outcome
@@ -141,8 +143,8 @@ promote_into(SecretFile *file, const Job *job)
 			return ok();
 		return write_again(file, secret_file_write_promotion);
 	}
-	if (!is_former(file, job))
-		return outcome_make(OUTCOME_SUPERSEDED, NULL, "the file's current version is another one");
+	if (!gives_way(file, job))
+		return superseded();
 	if (pending[0] != '\0' && strcmp(pending, job->version.id) != 0)
 		return outcome_make(OUTCOME_SUPERSEDED, NULL, "the file's pending version is another one");
 	if (pending[0] == '\0' && job->version.password.len == 0)

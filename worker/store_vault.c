@@ -63,16 +63,29 @@ already(const VaultEntry *entry, const Job *job)
 	return outcome_make(OUTCOME_SUPERSEDED, NULL, "Vault has another value for this version");
 }
 
+/* May what is current give way? Asked before the target is changed, and when it has been. */
 static Outcome
-publish_pending(const VaultSecret *vault, const Job *job)
+compare_current(const VaultEntry *current, const Job *job)
+{
+	if (secret_json_gives_way(job, vault_kv_id(current), current->data))
+		return ok();
+	return outcome_make(OUTCOME_SUPERSEDED, NULL, "the current version in Vault is another one");
+}
+
+static Outcome
+publish_pending(const VaultSecret *vault, const VaultEntry *current, const Job *job)
 {
 	VaultEntry pending;
 	cJSON *data;
+	bool is_there;
 	Outcome outcome = vault_kv_read(vault, vault->pending_key, &pending);
 
-	if (outcome.class == OUTCOME_OK && vault_kv_is(&pending, job))
+	is_there = outcome.class == OUTCOME_OK && vault_kv_is(&pending, job);
+	if (is_there)
 		outcome = already(&pending, job);
 	else if (outcome.class == OUTCOME_OK)
+		outcome = compare_current(current, job);
+	if (outcome.class == OUTCOME_OK && !is_there)
 	{
 		/* All else is added when it becomes current, from what is current then. */
 		data = cJSON_CreateObject();
@@ -105,7 +118,7 @@ store_vault_publish(const Job *job, Deadline deadline)
 	if (outcome.class == OUTCOME_OK && vault_kv_is(&current, job))
 		outcome = already(&current, job);
 	else if (outcome.class == OUTCOME_OK)
-		outcome = publish_pending(&vault, job);
+		outcome = publish_pending(&vault, &current, job);
 	vault_kv_free(&current);
 	return outcome;
 }
@@ -113,18 +126,6 @@ store_vault_publish(const Job *job, Deadline deadline)
 /* ------------------------------------------------------------------------------------------------
  * Promote
  */
-
-/* May what is current give way? */
-static bool
-is_former(const VaultEntry *current, const Job *job)
-{
-	if (current->data == NULL || job->former.id[0] == '\0')
-		return true;
-	if (vault_kv_id(current)[0] != '\0')
-		return strcmp(vault_kv_id(current), job->former.id) == 0;
-	/* Written by somebody else; if it is the former value, it was adopted. */
-	return secret_json_holds(current->data, &job->former);
-}
 
 /* What is current, with the job's value in it; NULL: out of memory. */
 static cJSON *
@@ -165,9 +166,9 @@ write_current(const VaultSecret *vault, const Job *job, VaultEntry *current,
 		cJSON *data;
 		int version = current->version;
 
-		if (!is_former(current, job))
-			return outcome_make(OUTCOME_SUPERSEDED, NULL,
-								"the current version in Vault is another one");
+		outcome = compare_current(current, job);
+		if (outcome.class != OUTCOME_OK)
+			return outcome;
 		data = make_current(current, pending, job);
 		if (data == NULL)
 			return no_memory();

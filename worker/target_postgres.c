@@ -59,7 +59,7 @@ missing_right(const PgSession *session)
 	return NULL;
 }
 
-/* A role that is used in turn is made where it is missing, and follows its owner; in undo it stays as it is. */
+/* A role that is used in turn is brought up to date with its owner; one that goes back stays as it is. */
 static bool
 takes_after_owner(const Job *job)
 {
@@ -79,6 +79,7 @@ judge_role(const PgSession *session, const JobValue *value)
 	const PgPreflight *found = &session->found;
 	bool is_new = strcmp(value->id, session->job->version.id) == 0;
 
+	/* One that is used in turn is made, and unlocked. */
 	if (!found->exists && !takes_after_owner(session->job))
 		return no_such_role(session);
 	if (is_new && !found->can_login && session->job->pair == NULL)
@@ -253,7 +254,11 @@ judge_refusal(const PgError *err)
 						err->message);
 }
 
-/* An account that is used in turn must be let in, but for what would bar the other one too (3D000, 55000). */
+/*
+ * An account that is used in turn is of no use if it is locked, though its password is right. Before the two
+ * change places, or the other one is locked, it must be let in for all that depends on the account: a
+ * database that is missing or takes no connections is as bad for the other one.
+ */
 static Outcome
 judge_use(const Job *job, Outcome outcome)
 {
@@ -276,10 +281,11 @@ judge_query(const Job *job, const PgClient *client, const PgError *err)
 	bool may_pass = job->pair != NULL && postgres_is_transient(err->sqlstate) &&
 					strcmp(err->sqlstate, "25006") != 0;
 
-	/* 25006: it writes, and is not to. */
-	if (ended || (job->pair != NULL && is_transient(code) && strcmp(code, "25006") != 0))
-		return outcome_make(OUTCOME_TRANSIENT, code, "the verification query: %s", err->message);
-	return outcome_make(job->pair != NULL ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, code,
+	if (may_pass || err->sqlstate[0] == '\0' || strcmp(err->sqlstate, "57014") == 0 ||
+		!pg_is_alive(client))
+		return outcome_make(OUTCOME_TRANSIENT, err->sqlstate, "the verification query: %s",
+							err->message);
+	return outcome_make(job->pair != NULL ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, err->sqlstate,
 						"the password was accepted, but the verification query failed: %s",
 						err->message);
 }

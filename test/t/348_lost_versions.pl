@@ -1,8 +1,9 @@
 # What docs/backup.md and docs/operations.md (55006) say of secrets outside when the control database has lost what it knew: a
 # standby that was behind is promoted, and targets and stores have versions that it does not know. A target with an admin is
-# rotated as ever; a store is not overwritten, whatever is tried, until the secret is removed there.
+# rotated as ever; a store is not overwritten, nor is its target changed, until its value is taken over or removed there.
 use strict;
 use warnings;
+use IPC::Run ();
 use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -66,20 +67,44 @@ logs_in($target, 'by_admin', current_password($standby, 'by_admin'), 'and what i
 
 my $id = rotate($standby, 'in_store');
 ends_as($standby, $id, 'failed 55006', 'a store that has a version unknown to rotor is left alone');
-logs_in($target, 'in_store', current_password($standby, 'in_store'), 'while what is labelled current logs in');
-is(sql($standby, "SELECT dead_letter FROM rotor.rotations WHERE id = '$id'"), 't', 'it is a dead letter');
-is((published_in_file($file, 'in_store'))[1] eq $lost ? 1 : 0, 1, 'and the store has what it had');
+is(sql($standby, "SELECT dead_letter || ' ' || step FROM rotor.rotations WHERE id = '$id'"), 'true publish', 'it is a dead letter, from before the target was changed');
+is((published_in_file($file, 'in_store'))[1] eq $lost ? 1 : 0, 1, 'the store has what it had');
+logs_in($target, 'in_store', $lost, 'which logs in still');
 sql($standby, "SELECT rotor.requeue('$id')");
 ends_as($standby, $id, 'failed 55006', 'requeuing it changes nothing');
 ends_as($standby, rotate($standby, 'in_store'), 'failed 55006', 'nor does another rotation');
+logs_in($target, 'in_store', $lost, 'what the store has goes on working');
 
-my $content = JSON::PP::decode_json(slurp_file($file));
-delete $content->{in_store};
-open my $out, '>', $file or die "$file: $!";
-print $out JSON::PP::encode_json($content);
-close $out;
-ends_as($standby, rotate($standby, 'in_store'), 'success ', 'once the secret is removed from the store, it is published anew');
+{
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ the_program(), 'set', '--from-store', 'in_store', '--config=/dev/null', '--control-host=' . $standby->host,
+		'--control-port=' . $standby->port, '--control-user=postgres' ], '<', \undef, '>', \$out, '2>', \$err);
+	is("$out$err", "adopted\n", 'until rotor takes over what the store has');
+}
+ok(current_password($standby, 'in_store') eq $lost, 'which is what it knows then');
+ends_as($standby, rotate($standby, 'in_store'), 'success ', 'and rotates');
 my $value = current_password($standby, 'in_store');
+logs_in($target, 'in_store', $value, 'what is current logs in');
+is((published_in_file($file, 'in_store'))[1] eq $value ? 1 : 0, 1, 'and is what the store has');
+
+sub change_store
+{
+	my ($change) = @_;
+	my $content = JSON::PP::decode_json(slurp_file($file));
+
+	$change->($content);
+	open my $out, '>', $file or die "$file: $!";
+	print $out JSON::PP::encode_json($content);
+	close $out;
+	return;
+}
+
+change_store(sub { $_[0]{in_store}{current} = { username => 'in_store', password => "nobody's" } });
+ends_as($standby, rotate($standby, 'in_store'), 'failed 55006', 'given a value at the store that is nobody\'s, nothing is changed');
+logs_in($target, 'in_store', $value, 'and the account has the value that rotor knows');
+change_store(sub { delete $_[0]{in_store} });
+ends_as($standby, rotate($standby, 'in_store'), 'success ', 'once the secret is removed from the store, it is published anew');
+$value = current_password($standby, 'in_store');
 logs_in($target, 'in_store', $value, 'what is current logs in');
 is((published_in_file($file, 'in_store'))[1] eq $value ? 1 : 0, 1, 'and is what the store has');
 

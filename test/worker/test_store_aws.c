@@ -346,21 +346,83 @@ TEST(an_existing_secret_keeps_all_that_rotor_does_not_know_to_the_byte)
 	job_free(job);
 }
 
+/*
+ * Makes a value current at moto, as somebody else would, in the place of version former. In two calls: of a
+ * value that is put as current, moto knows only at first which one was so before.
+ */
+static void
+put_by_hand(const char *key, int version, int former, const char *value)
+{
+	cJSON *string = cJSON_CreateString(value);
+	char *quoted = cJSON_PrintUnformatted(string);
+
+	tell_moto("PutSecretValue",
+			  "{\"SecretId\":\"%s\",\"ClientRequestToken\":\"%s\",\"SecretString\":%s,"
+			  "\"VersionStages\":[\"by_hand\"]}",
+			  key, uuid(version), quoted);
+	tell_moto("UpdateSecretVersionStage",
+			  "{\"SecretId\":\"%s\",\"VersionStage\":\"AWSCURRENT\",\"RemoveFromVersionId\":\"%s\","
+			  "\"MoveToVersionId\":\"%s\"}",
+			  key, uuid(former), uuid(version));
+	cJSON_free(quoted);
+	cJSON_Delete(string);
+}
+
+TEST(an_edit_by_hand_that_leaves_the_password_alone_is_kept_and_rotated)
+{
+	NEED_MOTO();
+	Job *job = moto_job("edited", 2, 1);
+	Job *next = moto_job("edited", 3, 2);
+	char edited[4096];
+	char *value;
+
+	assert_outcome(publish(job), OUTCOME_OK);
+	assert_outcome(promote(job), OUTCOME_OK);
+	value = text_at("edited", "AWSCURRENT");
+	(void) snprintf(edited, sizeof(edited), "{\"note\":\"theirs\",%s", value + 1);
+	free(value);
+	put_by_hand("edited", 7, 2, edited);
+	assert_outcome(publish(next), OUTCOME_OK);
+	assert_labels(next, 3, 7, 2);
+	assert_outcome(promote(next), OUTCOME_OK);
+	assert_labels(next, 0, 3, 7);
+	value = text_at("edited", "AWSCURRENT");
+	assert_non_null(strstr(value, "\"theirs\""));
+	free(value);
+	job_free(job);
+	job_free(next);
+}
+
+TEST(before_the_target_is_changed_somebody_elses_value_is_found)
+{
+	NEED_MOTO();
+	Job *job = moto_job("foreign", 2, 1);
+	Job *next = moto_job("foreign", 3, 2);
+
+	assert_outcome(publish(job), OUTCOME_OK);
+	assert_outcome(promote(job), OUTCOME_OK);
+	put_by_hand("foreign", 7, 2, "{}");
+	assert_outcome(publish(next), OUTCOME_SUPERSEDED);
+	assert_labels(next, 0, 7, 2);
+	/* In an emergency it is replaced. */
+	next->emergency = true;
+	assert_outcome(publish(next), OUTCOME_OK);
+	assert_labels(next, 3, 7, 2);
+	job_free(job);
+	job_free(next);
+}
+
 TEST(what_somebody_else_made_current_is_left_alone)
 {
 	NEED_MOTO();
 	Job *job = moto_job("taken", 2, 1);
 
 	assert_outcome(publish(job), OUTCOME_OK);
-	tell_moto("PutSecretValue",
-			  "{\"SecretId\":\"taken\",\"ClientRequestToken\":\"%s\",\"SecretString\":\"{}\"}",
-			  uuid(7));
+	put_by_hand("taken", 7, 1, "{}");
 	assert_outcome(promote(job), OUTCOME_SUPERSEDED);
 	assert_labels(job, 2, 7, 1);
 	/* Also when nothing labelled is left of what rotor knew. */
-	tell_moto("PutSecretValue",
-			  "{\"SecretId\":\"taken\",\"ClientRequestToken\":\"%s\",\"SecretString\":\"{}\"}",
-			  uuid(6));
+	put_by_hand("taken", 6, 7, "{}");
 	assert_outcome(promote(job), OUTCOME_SUPERSEDED);
 	assert_labels(job, 2, 6, 7);
 	job_free(job);
@@ -762,13 +824,14 @@ TEST(labels_that_moved_between_look_and_move_are_looked_at_again)
 	script_answer(script, 200, "", DESCRIPTION);
 	script_answer(script, 400, "", refused);
 	script_answer(script, 200, "", DESCRIPTION_TAKEN);
+	script_answer(script, 200, "", CURRENT_VALUE);
 	assert_outcome(promote(job), OUTCOME_SUPERSEDED);
 	script_answer(script, 200, "", DESCRIPTION);
 	script_answer(script, 400, "", refused);
 	script_answer(script, 200, "", DESCRIPTION);
 	script_answer(script, 400, "", refused);
 	assert_outcome(promote(job), OUTCOME_PERMANENT);
-	assert_int_equal(script_requests(script), 10);
+	assert_int_equal(script_requests(script), 11);
 	job_free(job);
 }
 
@@ -954,6 +1017,8 @@ main(void)
 		WITH_MOTO(each_act_may_be_done_again_at_any_time),
 		WITH_MOTO(one_rotation_after_another_moves_the_labels_on),
 		WITH_MOTO(an_existing_secret_keeps_all_that_rotor_does_not_know_to_the_byte),
+		WITH_MOTO(an_edit_by_hand_that_leaves_the_password_alone_is_kept_and_rotated),
+		WITH_MOTO(before_the_target_is_changed_somebody_elses_value_is_found),
 		WITH_MOTO(what_somebody_else_made_current_is_left_alone),
 		WITH_MOTO(a_crash_between_two_calls_is_made_good_by_the_next_attempt),
 		WITH_MOTO(a_version_with_another_value_is_not_replaced),

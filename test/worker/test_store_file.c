@@ -320,14 +320,20 @@ TEST(several_secrets_share_a_file)
 TEST(compare_and_swap_refuses_another_current)
 {
 	TestJob test = rotation(options_json("db.json", "json", ""));
+	TestJob next = test;
 	Outcome outcome;
 
+	next.version.id = uuid('4');
 	enrol(test.store_options);
-	test.former.id = uuid('9');
 	(void) run(&test, false);
+	test.former = (TestValue){uuid('9'), "app", "another"};
 	outcome = run(&test, true);
 	assert_outcome(&outcome, OUTCOME_SUPERSEDED);
 	assert_reads(&test, OLD);
+	/* Nor is the target changed in vain. */
+	next.former = test.former;
+	outcome = run(&next, false);
+	assert_outcome(&outcome, OUTCOME_SUPERSEDED);
 	/* Without a former version, whatever is current gives way. */
 	test.former = (TestValue){0};
 	outcome = run(&test, true);
@@ -342,10 +348,13 @@ TEST(a_value_of_somebody_else_is_former_only_if_it_is_the_same)
 
 	write_file("db.json",
 			   "{\"db/app\":{\"current\":{\"username\":\"app\",\"password\":\"theirs\"}}}", 0600);
-	(void) run(&test, false);
+	outcome = run(&test, false);
+	assert_outcome(&outcome, OUTCOME_SUPERSEDED);
 	outcome = run(&test, true);
 	assert_outcome(&outcome, OUTCOME_SUPERSEDED);
 	test.former.password = "theirs";
+	outcome = run(&test, false);
+	assert_outcome(&outcome, OUTCOME_OK);
 	outcome = run(&test, true);
 	assert_outcome(&outcome, OUTCOME_OK);
 }

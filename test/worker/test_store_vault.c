@@ -312,11 +312,15 @@ TEST(what_others_wrote_is_kept)
 TEST(another_current_version_supersedes)
 {
 	TestJob test = rotation();
+	TestJob next = test;
 
+	next.version.id = uuid('4');
 	enrol();
 	assert_run(&test, false, OUTCOME_OK);
-	test.former.id = uuid('9');
+	test.former = next.former = (TestValue){uuid('9'), "app", "another"};
 	assert_run(&test, true, OUTCOME_SUPERSEDED);
+	/* Nor is the target changed in vain. */
+	assert_run(&next, false, OUTCOME_SUPERSEDED);
 	assert_string_equal(kept("rotor/db/app", "password"), OLD);
 	test.former = (TestValue){0};
 	assert_run(&test, true, OUTCOME_OK);
@@ -328,9 +332,10 @@ TEST(a_value_of_somebody_else_supersedes)
 
 	tell("edit",
 		 "{\"path\":\"rotor/db/app\",\"data\":{\"username\":\"app\",\"password\":\"theirs\"}}");
-	assert_run(&test, false, OUTCOME_OK);
+	assert_run(&test, false, OUTCOME_SUPERSEDED);
 	assert_run(&test, true, OUTCOME_SUPERSEDED);
 	test.former.password = "theirs";
+	assert_run(&test, false, OUTCOME_OK);
 	assert_run(&test, true, OUTCOME_OK);
 }
 
