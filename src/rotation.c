@@ -311,14 +311,50 @@ take_up_unsettled(Job *job)
 	job_save(job);
 }
 
+/* Somebody else may have seen to it meanwhile. */
+static bool
+is_wanted(Job *job)
+{
+	const RotationOrder *order = job->order;
+
+	if (order->retire)
+		return !job->exists && job->secret.retiring;
+	if (order->in_emergency)
+		return takes_part(job);
+	if (order->scheduled)
+		return job->exists && !job->unsettled ? job->row.due : job->secret.due;
+	return true;
+}
+
+/* The rotation brings no new value, but one that the secret had. */
+static void
+go_back(Job *job)
+{
+	pg_uuid_t previous;
+	SealedValue value;
+
+	if (!catalog_find_version(job->secret.id, rotation_back_to(job->secret.id), &previous, &value))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("secret \"%s\" has no previous version", job->secret.name)));
+	job->row.has_version = true;
+	job->row.version = previous;
+}
+
+/* What is due by a schedule may have to wait. */
+static bool
+is_put_off(Job *job)
+{
+	if (!job->order->scheduled || job->order->retire)
+		return false;
+	return job_waits_for_window(job) || job_waits_for_grace(job);
+}
+
 /* Locks the role and finds out where to begin. */
 static void
 prepare(Job *job, void *arg)
 {
 	const RotationOrder *order = job->order;
 	int64 secret_id = order->secret_id;
-	pg_uuid_t previous;
-	SealedValue value;
 	Secret found;
 
 	job->locked = lock_role_for(job);
@@ -344,15 +380,9 @@ prepare(Job *job, void *arg)
 		if (!job_take_turn(job))
 			return;
 	}
-	if (order->retire && (job->exists || !job->secret.retiring))
+	if (!is_wanted(job))
 		return;
-	if (order->in_emergency
-			? !takes_part(job)
-			: order->scheduled && !order->retire &&
-				  !(job->exists && !job->unsettled ? job->row.due : job->secret.due))
-		return;
-	if (order->scheduled && !order->retire &&
-		(job_waits_for_window(job) || job_waits_for_grace(job)))
+	if (is_put_off(job))
 	{
 		job->answer->postponed = true;
 		return;
@@ -371,14 +401,7 @@ prepare(Job *job, void *arg)
 		job->exists = true;
 	}
 	if (order->rollback)
-	{
-		if (!catalog_find_version(job->secret.id, rotation_back_to(job->secret.id), &previous,
-								  &value))
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-							errmsg("secret \"%s\" has no previous version", job->secret.name)));
-		job->row.has_version = true;
-		job->row.version = previous;
-	}
+		go_back(job);
 }
 
 /* --- the steps --- */
@@ -465,19 +488,6 @@ log_failure(const Job *job)
 						 fsm_step_name(job->row.step), job->failure.message),
 				  job->failure.detail[0] ? errdetail_internal("%s", job->failure.detail) : 0,
 				  errhidestmt(true), errhidecontext(true)));
-}
-
-FsmOutcome
-job_without_way_back(Job *job, FsmOutcome outcome)
-{
-	if (!job->row.in_emergency)
-		return outcome;
-	if (outcome == FSM_OUTCOME_REFUSED && ++job->refused_values < MAX_REFUSED_VALUES)
-		return FSM_OUTCOME_LEAKED;
-	if (outcome == FSM_OUTCOME_REFUSED || outcome == FSM_OUTCOME_INCONCLUSIVE ||
-		outcome == FSM_OUTCOME_PERMANENT)
-		return FSM_OUTCOME_EXHAUSTED;
-	return outcome;
 }
 
 bool

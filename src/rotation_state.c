@@ -44,6 +44,19 @@ outcome_of_sqlstate(int sqlstate)
 	}
 }
 
+FsmOutcome
+job_without_way_back(Job *job, FsmOutcome outcome)
+{
+	if (!job->row.in_emergency)
+		return outcome;
+	if (outcome == FSM_OUTCOME_REFUSED && ++job->refused_values < MAX_REFUSED_VALUES)
+		return FSM_OUTCOME_LEAKED;
+	if (outcome == FSM_OUTCOME_REFUSED || outcome == FSM_OUTCOME_INCONCLUSIVE ||
+		outcome == FSM_OUTCOME_PERMANENT)
+		return FSM_OUTCOME_EXHAUSTED;
+	return outcome;
+}
+
 static void
 append_field(StringInfo json, const char *key, const char *value)
 {

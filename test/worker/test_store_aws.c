@@ -219,6 +219,7 @@ text_at(const char *key, const char *label)
 		ask_moto("GetSecretValue", "{\"SecretId\":\"%s\",\"VersionStage\":\"%s\"}", key, label);
 	char *text = strdup(job_string(reply, "SecretString"));
 
+	assert_non_null(text);
 	cJSON_Delete(reply);
 	return text;
 }
