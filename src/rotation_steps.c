@@ -402,12 +402,27 @@ unusable(Job *job, const char *what, const char *code)
 	return FSM_OUTCOME_INCONCLUSIVE;
 }
 
-/* Barred for a reason that has nothing to do with the role? */
+/* Under a role that is to come into use; unless it may pass by itself. */
+static FsmOutcome
+query_failed(Job *job, const LoginResult *login)
+{
+	const char *code = login->sqlstate;
+	int sqlstate = code[0] ? MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) : 0;
+
+	if (sqlstate != 0 && outcome_of_sqlstate(sqlstate) != FSM_OUTCOME_TRANSIENT)
+		return unusable(job, "the verification query failed", code);
+	failure_set(&job->failure, sqlstate ? sqlstate : ERRCODE_CONNECTION_FAILURE,
+				"the verification query was not possible now", NULL, "It is tried again.");
+	return FSM_OUTCOME_TRANSIENT;
+}
+
+/* Barred for a reason that has nothing to do with the role? Where no database is named, it is rotor's own. */
 static bool
-is_barred_for_all(int sqlstate)
+is_barred_for_all(const Job *job, int sqlstate)
 {
 	return sqlstate == ERRCODE_UNDEFINED_DATABASE ||
-		   sqlstate == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+		   sqlstate == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE ||
+		   (sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && job->policy.verify_database == NULL);
 }
 
 /* The server let the password pass. */
@@ -416,7 +431,7 @@ barred(Job *job, const TestPlan *plan, const LoginResult *login, int sqlstate)
 {
 	if (plan->takes_turn && sqlstate == ERRCODE_TOO_MANY_CONNECTIONS)
 		return not_now(job, plan, login, sqlstate);
-	if (plan->takes_turn && !is_barred_for_all(sqlstate))
+	if (plan->takes_turn && !is_barred_for_all(job, sqlstate))
 		return unusable(job, "the login was barred", login->sqlstate);
 	failure_set(&job->failure, sqlstate,
 				psprintf("the password is right, but the login was barred (%s)", login->sqlstate),
@@ -461,7 +476,7 @@ judge_login(Job *job, TestPlan *plan, const LoginResult *login)
 		return FSM_OUTCOME_TRANSIENT;
 	}
 	if (plan->takes_turn)
-		return unusable(job, "the verification query failed", login->sqlstate);
+		return query_failed(job, login);
 	failure_set(
 		&job->failure, 0,
 		psprintf("the login was let in, but the verification query failed (%s)", login->sqlstate),

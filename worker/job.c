@@ -54,6 +54,12 @@ job_username(const Job *job, const JobValue *value)
 }
 
 bool
+job_takes_turn(const Job *job)
+{
+	return job->pair != NULL && job_flag(job->pair, "resting", true);
+}
+
+bool
 job_has_two_passwords(const Job *job)
 {
 	return strcmp(job_text(job->policy, "strategy", "staged"), "dual_write") == 0;

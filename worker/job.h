@@ -59,7 +59,8 @@ typedef struct Job
 		target_type; /* postgresql, mysql, command, http; self if the target is not ours to touch */
 	const cJSON *target; /* {"host","port","dbname","sslmode","options":{…}} */
 	JobValue admin;		 /* the credential that changes it; id empty: the account changes itself */
-	const cJSON *pair; /* {"name","owner","locked"} of an account that is used in turn; else NULL */
+	const cJSON *
+		pair; /* {"name","owner","resting","locked"} of an account that is used in turn; else NULL */
 
 	const char *store_name;
 	const char *store_type; /* aws, vault, file; local if the store is not ours to touch */
@@ -92,6 +93,12 @@ extern bool job_flag(const cJSON *object, const char *name, bool otherwise);
 
 /* Does the account have its former password beside the new one (strategy dual_write)? */
 extern bool job_has_two_passwords(const Job *job);
+
+/*
+ * Does an account that rested come into use, if it can be used: another one is in use, and logs in? Where it is
+ * not said whether it rests, it does.
+ */
+extern bool job_takes_turn(const Job *job);
 
 /* The value's own username, or the job's. */
 extern const char *job_username(const Job *job, const JobValue *value);

@@ -217,6 +217,9 @@ compare_current(const AwsSecret *secret, const cJSON *description, const char *t
 
 	aws_label_holder(description, AWS_CURRENT, current);
 	value = cJSON_Parse(text);
+	/* There is a version, whatever it holds. */
+	if (value == NULL)
+		value = cJSON_CreateObject();
 	gives_way = secret_json_gives_way(job, current, value);
 	cJSON_Delete(value);
 	if (gives_way)
@@ -226,6 +229,36 @@ compare_current(const AwsSecret *secret, const cJSON *description, const char *t
 	return outcome_make(OUTCOME_SUPERSEDED, NULL,
 						"%s is current at AWS, where %s was when the rotation began", current,
 						job->former.id);
+}
+
+/* Its value need not be read where its id says enough. */
+static Outcome
+look_at_current(const AwsSecret *secret, const cJSON *description, const char *current)
+{
+	const Job *job = secret->job;
+	cJSON *reply = NULL;
+	const char *text = NULL;
+	Outcome outcome;
+
+	if (current[0] == '\0' || job->former.id[0] == '\0' || strcmp(current, job->former.id) == 0)
+		return ok();
+	outcome = aws_get_value(secret, AWS_CURRENT, NULL, &reply, &text);
+	if (is_ok(&outcome))
+		outcome = compare_current(secret, description, text);
+	cJSON_Delete(reply);
+	return outcome;
+}
+
+static Outcome
+republish_over_current(const AwsSecret *secret, const cJSON *description)
+{
+	char current[AWS_VERSION_SIZE];
+	Outcome outcome = ok();
+
+	aws_label_holder(description, AWS_CURRENT, current);
+	if (strcmp(current, secret->job->version.id) != 0)
+		outcome = look_at_current(secret, description, current);
+	return is_ok(&outcome) ? republish(secret) : outcome;
 }
 
 static Outcome
@@ -239,7 +272,7 @@ publish_existing(const AwsSecret *secret, const cJSON *description)
 	if (!is_ok(&outcome))
 		return outcome;
 	if (cJSON_GetObjectItemCaseSensitive(aws_versions_of(description), job->version.id) != NULL)
-		return republish(secret);
+		return republish_over_current(secret, description);
 	outcome = aws_get_value(secret, AWS_CURRENT, NULL, &reply, &current);
 	if (is_missing(&outcome))
 		outcome = publish_first(secret, true);
@@ -284,24 +317,6 @@ detach_pending(const AwsSecret *secret, const cJSON *description)
 	if (!aws_is_held_by(description, AWS_PENDING, id))
 		return ok();
 	return aws_move_label(secret, AWS_PENDING, id, "");
-}
-
-/* Its value need not be read where its id says enough. */
-static Outcome
-look_at_current(const AwsSecret *secret, const cJSON *description, const char *current)
-{
-	const Job *job = secret->job;
-	cJSON *reply = NULL;
-	const char *text = NULL;
-	Outcome outcome;
-
-	if (current[0] == '\0' || job->former.id[0] == '\0' || strcmp(current, job->former.id) == 0)
-		return ok();
-	outcome = aws_get_value(secret, AWS_CURRENT, NULL, &reply, &text);
-	if (is_ok(&outcome))
-		outcome = compare_current(secret, description, text);
-	cJSON_Delete(reply);
-	return outcome;
 }
 
 static Outcome

@@ -106,6 +106,8 @@ publish_into(SecretFile *file, const Job *job)
 	bool is_current = strcmp(secret_file_id(file, "current"), job->version.id) == 0;
 	cJSON *version;
 
+	if (!is_current && !gives_way(file, job))
+		return superseded();
 	if (is_current || strcmp(secret_file_id(file, "pending"), job->version.id) == 0)
 	{
 		if (!secret_json_holds(secret_file_version(file, is_current ? "current" : "pending"),
@@ -114,8 +116,6 @@ publish_into(SecretFile *file, const Job *job)
 								"the file has another value for this version");
 		return is_repeated(job) ? write_again(file, secret_file_write) : ok();
 	}
-	if (!gives_way(file, job))
-		return superseded();
 	if (file->is_pgpass)
 	{
 		Outcome outcome = secret_file_check_line(file, &job->version);

@@ -77,15 +77,14 @@ publish_pending(const VaultSecret *vault, const VaultEntry *current, const Job *
 {
 	VaultEntry pending;
 	cJSON *data;
-	bool is_there;
-	Outcome outcome = vault_kv_read(vault, vault->pending_key, &pending);
+	Outcome outcome = compare_current(current, job);
 
-	is_there = outcome.class == OUTCOME_OK && vault_kv_is(&pending, job);
-	if (is_there)
+	memset(&pending, 0, sizeof(pending));
+	if (outcome.class == OUTCOME_OK)
+		outcome = vault_kv_read(vault, vault->pending_key, &pending);
+	if (outcome.class == OUTCOME_OK && vault_kv_is(&pending, job))
 		outcome = already(&pending, job);
 	else if (outcome.class == OUTCOME_OK)
-		outcome = compare_current(current, job);
-	if (outcome.class == OUTCOME_OK && !is_there)
 	{
 		/* All else is added when it becomes current, from what is current then. */
 		data = cJSON_CreateObject();

@@ -233,6 +233,13 @@ close_change(MySession *session)
 	my_close(session->client);
 }
 
+/* Nobody logs in as it: what is to end has ended, and the next rotation makes it. */
+static Outcome
+gone(void)
+{
+	return outcome_make(OUTCOME_OK, NULL, "the account does not exist any more");
+}
+
 static Outcome
 set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline)
 {
@@ -259,6 +266,9 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 		outcome = mysql_follow_owner(&session);
 	if (outcome.class == OUTCOME_OK)
 		outcome = change(&session, value);
+	else if (job->step == STEP_UNDO && job_takes_turn(job) &&
+			 strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0)
+		outcome = gone();
 	close_change(&session);
 	return outcome;
 }
@@ -295,10 +305,9 @@ retire(const Job *job, const JobValue *by, Deadline deadline)
 
 	if (outcome.class == OUTCOME_OK)
 		outcome = end_former(&session);
-	/* Nobody logs in as an account that was dropped. */
 	else if (job->pair != NULL && session.client != NULL &&
 			 strcmp(outcome.code, MYSQL_NO_SUCH_ACCOUNT) == 0)
-		outcome = outcome_make(OUTCOME_OK, NULL, "the account does not exist any more");
+		outcome = gone();
 	close_change(&session);
 	return outcome;
 }
@@ -319,21 +328,25 @@ judge_password(const MyError *err)
 }
 
 /*
- * An account that is used in turn is of no use if it is locked, though its password is right. Before the two
- * change places, or the other one is locked, it must be let in for all that depends on the account: a
- * database that is missing (1049) is as bad for the other one.
+ * An account that is used in turn is of no use if it is locked, though its password is right. Before it comes
+ * into use, or the other one is locked, it must be let in for all that depends on the account: a database
+ * that is missing (1049) is as bad for the other one; and one whose connections are exhausted can be used,
+ * though not now.
  */
 static Outcome
 judge_refusal(const Job *job, const MyError *err)
 {
 	bool is_locked = err->number == 3118 || err->number == 4151;
-	bool is_needed = job->step == STEP_TEST || job->step == STEP_RETIRE;
+	bool is_busy = mysql_is_transient(err->number);
+	bool comes = job->step == STEP_TEST && job_takes_turn(job);
 	Outcome outcome = judge_password(err);
 
 	if (job->pair == NULL || outcome.class != OUTCOME_PROVED || err->number == 1049)
 		return outcome;
-	if (is_locked || is_needed)
-		outcome.class = mysql_is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_INCONCLUSIVE;
+	if (comes && is_busy)
+		outcome.class = OUTCOME_TRANSIENT;
+	else if (is_locked || comes || (job->step == STEP_RETIRE && !is_busy))
+		outcome.class = OUTCOME_INCONCLUSIVE;
 	return outcome;
 }
 
@@ -413,7 +426,7 @@ run_query(const Job *job, MyClient *client, const char *query, Deadline deadline
 	if (reach != MY_REFUSED || mysql_is_transient(err.number))
 		return mysql_outcome(OUTCOME_TRANSIENT, &err, "the verification query: ");
 	/* One of two accounts may then be of no use. */
-	return mysql_outcome(job->pair != NULL ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, &err,
+	return mysql_outcome(job_takes_turn(job) ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, &err,
 						 "the password was accepted, but the verification query failed: ");
 }
 

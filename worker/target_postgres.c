@@ -72,6 +72,13 @@ no_such_role(const PgSession *session)
 	return outcome_make(OUTCOME_PERMANENT, "42704", "role \"%.63s\" does not exist", session->role);
 }
 
+/* Nobody logs in as it: what is to end has ended. */
+static Outcome
+gone(const PgSession *session)
+{
+	return outcome_make(OUTCOME_OK, NULL, "role \"%.63s\" does not exist any more", session->role);
+}
+
 /* Who is given a new value must be able to use it; who gets a former one back need not. */
 static Outcome
 judge_role(const PgSession *session, const JobValue *value)
@@ -195,6 +202,19 @@ change(const PgSession *session, const JobValue *value)
 	return outcome;
 }
 
+/* Within the transaction that is open. */
+static Outcome
+set_in(const PgSession *session, const JobValue *value)
+{
+	Outcome outcome = judge_role(session, value);
+
+	if (outcome.class == OUTCOME_OK && takes_after_owner(session->job))
+		outcome = postgres_follow_owner(session);
+	if (outcome.class == OUTCOME_OK)
+		outcome = change(session, value);
+	return outcome;
+}
+
 static Outcome
 set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline)
 {
@@ -203,12 +223,12 @@ set(const Job *job, const JobValue *value, const JobValue *by, Deadline deadline
 						 .deadline = deadline_sooner(deadline, job->lease_end)};
 	Outcome outcome = postgres_open_change(&session, by);
 
-	if (outcome.class == OUTCOME_OK)
-		outcome = judge_role(&session, value);
-	if (outcome.class == OUTCOME_OK && takes_after_owner(job))
-		outcome = postgres_follow_owner(&session);
-	if (outcome.class == OUTCOME_OK)
-		outcome = change(&session, value);
+	/* What rests, and was dropped, has nothing to be given back; the next rotation makes it. */
+	if (outcome.class == OUTCOME_OK && !session.found.exists && job->step == STEP_UNDO &&
+		job_takes_turn(job))
+		outcome = gone(&session);
+	else if (outcome.class == OUTCOME_OK)
+		outcome = set_in(&session, value);
 	pg_close(session.client);
 	return outcome;
 }
@@ -220,10 +240,8 @@ retire(const Job *job, const JobValue *by, Deadline deadline)
 		.job = job, .role = job->username, .deadline = deadline_sooner(deadline, job->lease_end)};
 	Outcome outcome = postgres_open_change(&session, by);
 
-	/* Nobody logs in as a role that was dropped. */
 	if (outcome.class == OUTCOME_OK && !session.found.exists)
-		outcome =
-			outcome_make(OUTCOME_OK, NULL, "role \"%.63s\" does not exist any more", session.role);
+		outcome = gone(&session);
 	else if (outcome.class == OUTCOME_OK)
 		outcome = send_change(&session, "", " NOLOGIN");
 	pg_close(session.client);
@@ -255,20 +273,24 @@ judge_refusal(const PgError *err)
 }
 
 /*
- * An account that is used in turn is of no use if it is locked, though its password is right. Before the two
- * change places, or the other one is locked, it must be let in for all that depends on the account: a
- * database that is missing or takes no connections is as bad for the other one.
+ * An account that is used in turn is of no use if it is locked, though its password is right. Before it comes
+ * into use, or the other one is locked, it must be let in for all that depends on the account: a database
+ * that is missing, takes no connections, or that the policy does not name, is as bad for the other one; and
+ * one whose connections are exhausted can be used, though not now.
  */
 static Outcome
 judge_use(const Job *job, Outcome outcome)
 {
-	bool is_needed = job->step == STEP_TEST || job->step == STEP_RETIRE;
+	bool comes = job->step == STEP_TEST && job_takes_turn(job);
+	bool is_needed = comes || job->step == STEP_RETIRE;
+	bool is_named = job_text(job->policy, "verify_database", NULL) != NULL;
 
 	if (job->pair == NULL || outcome.class != OUTCOME_PROVED)
 		return outcome;
-	if (strcmp(outcome.code, "28000") == 0 || (is_needed && strcmp(outcome.code, "42501") == 0))
+	if (strcmp(outcome.code, "28000") == 0 ||
+		(is_needed && is_named && strcmp(outcome.code, "42501") == 0))
 		outcome.class = OUTCOME_INCONCLUSIVE;
-	else if (is_needed && strcmp(outcome.code, "53300") == 0)
+	else if (comes && strcmp(outcome.code, "53300") == 0)
 		outcome.class = OUTCOME_TRANSIENT;
 	return outcome;
 }
@@ -278,14 +300,14 @@ static Outcome
 judge_query(const Job *job, const PgClient *client, const PgError *err)
 {
 	/* 25006: it writes, and is not to. */
-	bool may_pass = job->pair != NULL && postgres_is_transient(err->sqlstate) &&
+	bool may_pass = job_takes_turn(job) && postgres_is_transient(err->sqlstate) &&
 					strcmp(err->sqlstate, "25006") != 0;
 
 	if (may_pass || err->sqlstate[0] == '\0' || strcmp(err->sqlstate, "57014") == 0 ||
 		!pg_is_alive(client))
 		return outcome_make(OUTCOME_TRANSIENT, err->sqlstate, "the verification query: %s",
 							err->message);
-	return outcome_make(job->pair != NULL ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, err->sqlstate,
+	return outcome_make(job_takes_turn(job) ? OUTCOME_INCONCLUSIVE : OUTCOME_PROVED, err->sqlstate,
 						"the password was accepted, but the verification query failed: %s",
 						err->message);
 }

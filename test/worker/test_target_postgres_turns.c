@@ -16,7 +16,9 @@
 #define FORMER	  "Former-that-nobody-may-see"
 
 /* The same two names as JSON, SQL identifiers and SQL texts have them. */
-#define OWNER_JSON	"ow\\\"ner's $1"
+#define OWNER_JSON "ow\\\"ner's $1"
+#define OWNER_IN_USE \
+	OWNER_JSON "\",\"resting\":false,\"note\":\"" /* more of the pair, behind its owner */
 #define OWNER		"\"ow\"\"ner's $1\""
 #define OWNER_TEXT	"'ow\"ner''s $1'"
 #define MEMBER_JSON "member's %s"
@@ -254,12 +256,16 @@ TEST(a_former_password_comes_back_without_the_owner_but_not_without_the_role)
 	Job *nobody = turn("undo", false, "no'body");
 	Job *job = turn("set", false, OWNER_JSON);
 	Job *back = turn("undo", false, OWNER_JSON);
+	Job *in_use = turn("undo", false, OWNER_IN_USE);
 
 	assert_outcome(set(nobody, &nobody->former), OUTCOME_OK, "");
 	run("DROP ROLE " MEMBER);
-	assert_outcome(set(back, &back->former), OUTCOME_PERMANENT, "42704");
+	assert_outcome(set(in_use, &in_use->former), OUTCOME_PERMANENT, "42704");
+	/* what rests is made by its next rotation */
+	assert_outcome(set(back, &back->former), OUTCOME_OK, "");
 	expect("SELECT count(*) FROM pg_roles WHERE rolname = " MEMBER_TEXT, "0");
 	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
+	job_free(in_use);
 	job_free(back);
 	job_free(job);
 	job_free(nobody);
@@ -267,21 +273,21 @@ TEST(a_former_password_comes_back_without_the_owner_but_not_without_the_role)
 
 /* What bars the account, and what comes of its login in each step. */
 static void
-expect_barred(const char *policy, OutcomeClass when_it_counts, OutcomeClass else_class,
-			  const char *code)
+expect_barred(const char *policy, OutcomeClass in_test, OutcomeClass in_retire,
+			  OutcomeClass in_others, const char *code)
 {
-	static const struct
+	const struct
 	{
 		const char *step;
-		bool counts;
-	} steps[] = {{"test", true}, {"retire", true}, {"set", false}, {"undo", false}};
+		OutcomeClass class;
+	} steps[] = {{"test", in_test}, {"retire", in_retire}, {"set", in_others}, {"undo", in_others}};
 
 	for (size_t i = 0; i < COUNT_OF(steps); i++)
 	{
 		Job *job = turn_of(steps[i].step, false, OWNER_JSON, policy);
 
 		assert_outcome(target_postgres.login(job, &job->version, false, deadline_in(20000)),
-					   steps[i].counts ? when_it_counts : else_class, code);
+					   steps[i].class, code);
 		job_free(job);
 	}
 }
@@ -289,17 +295,25 @@ expect_barred(const char *policy, OutcomeClass when_it_counts, OutcomeClass else
 TEST(a_password_that_is_right_is_not_enough_where_the_account_is_barred)
 {
 	Job *job = turn("set", false, OWNER_JSON);
+	Job *in_use;
 
 	assert_outcome(set(job, &job->version), OUTCOME_OK, "");
-	expect_barred(",\"verify_database\":\"barred\"", OUTCOME_INCONCLUSIVE, OUTCOME_PROVED, "42501");
+	expect_barred(",\"verify_database\":\"barred\"", OUTCOME_INCONCLUSIVE, OUTCOME_INCONCLUSIVE,
+				  OUTCOME_PROVED, "42501");
 	run("ALTER ROLE " MEMBER " CONNECTION LIMIT 0");
-	expect_barred("", OUTCOME_TRANSIENT, OUTCOME_PROVED, "53300");
+	expect_barred("", OUTCOME_TRANSIENT, OUTCOME_PROVED, OUTCOME_PROVED, "53300");
+	/* of the one in use it is no news */
+	in_use = turn("test", false, OWNER_IN_USE);
+	assert_outcome(login(in_use, &in_use->version), OUTCOME_PROVED, "53300");
+	job_free(in_use);
 	run("ALTER ROLE " MEMBER " CONNECTION LIMIT -1 NOLOGIN");
-	expect_barred("", OUTCOME_INCONCLUSIVE, OUTCOME_INCONCLUSIVE, "28000");
+	expect_barred("", OUTCOME_INCONCLUSIVE, OUTCOME_INCONCLUSIVE, OUTCOME_INCONCLUSIVE, "28000");
 	run("ALTER ROLE " MEMBER " LOGIN");
 	/* the other account would fare no better */
-	expect_barred(",\"verify_database\":\"missing\"", OUTCOME_PROVED, OUTCOME_PROVED, "3D000");
-	expect_barred(",\"verify_database\":\"closed\"", OUTCOME_PROVED, OUTCOME_PROVED, "55000");
+	expect_barred(",\"verify_database\":\"missing\"", OUTCOME_PROVED, OUTCOME_PROVED,
+				  OUTCOME_PROVED, "3D000");
+	expect_barred(",\"verify_database\":\"closed\"", OUTCOME_PROVED, OUTCOME_PROVED, OUTCOME_PROVED,
+				  "55000");
 	job_free(job);
 }
 
