@@ -15,7 +15,15 @@ our @EXPORT = qw(
   home_cluster quote_name password_at dump_of try_dump text_of count_in globals_of run_sql_file restore_archive make_role_with_oid facts
 );
 
-my $folder = PostgreSQL::Test::Utils::tempdir('dumps');
+my $folder;
+
+# Made by the first who needs it: whoever only reads this file leaves nothing behind.
+sub in_folder
+{
+	my ($name) = @_;
+	$folder //= PostgreSQL::Test::Utils::tempdir('dumps');
+	return "$folder/$name";
+}
 
 # A server with a database home for rotor, without the extension. Everybody is let in by the socket; role dead has no login
 # that would prove anything.
@@ -64,7 +72,7 @@ sub run_program
 sub try_dump
 {
 	my ($node, $name, %options) = @_;
-	my $path = "$folder/$name";
+	my $path = in_folder($name);
 	my $result = run_program($node, 'pg_dump', [ '-d', $options{dbname} // 'home', '-f', $path, @{ $options{args} // [] } ],
 		user => $options{user}, pgoptions => defined $options{values} ? "-c rotor.dump_values=$options{values}" : undef);
 
@@ -84,7 +92,7 @@ sub dump_of
 sub globals_of
 {
 	my ($node) = @_;
-	my $path = "$folder/globals";
+	my $path = in_folder('globals');
 	my $result = run_program($node, 'pg_dumpall', [ '-g', '-f', $path ]);
 
 	die "pg_dumpall: $result->{err}" unless $result->{ok};
