@@ -1,14 +1,15 @@
 --
 -- blue_green: a secret with two roles that are used in turn.
 --
-\set login 'SELECT rotor.get_secret(:''secret'') ->> ''username'' AS "PGUSER", rotor.get_secret(:''secret'') ->> ''password'' AS "PGPASSWORD" \\gset\n\\setenv PGUSER :PGUSER\n\\setenv PGPASSWORD :PGPASSWORD\n\\set who `psql -X -A -t -q -h 127.0.0.1 -c "SELECT session_user, current_user, current_setting(''search_path''), current_setting(''lock_timeout'')" 2>&1 | sed "s/^.*FATAL: */FATAL: /"`\n\\echo :who'
-\set again '\\set who `psql -X -A -t -q -h 127.0.0.1 -c "SELECT session_user, current_user" 2>&1 | sed "s/^.*FATAL: */FATAL: /"`\n\\echo :who'
+\set login 'SELECT rotor.get_secret(:''secret'') ->> ''username'' AS "PGUSER", rotor.get_secret(:''secret'') ->> ''password'' AS "PGPASSWORD" \\gset\n\\setenv PGUSER :PGUSER\n\\setenv PGPASSWORD :PGPASSWORD\n\\set who `psql -X -A -t -q -h 127.0.0.1 -c "SELECT session_user, current_user, current_setting(''search_path''), current_setting(''lock_timeout''), current_setting(''work_mem'') = ''7MB''" 2>/dev/null || echo refused`\n\\echo :who'
+\set again '\\set who `psql -X -A -t -q -h 127.0.0.1 -c "SELECT session_user, current_user" 2>/dev/null || echo refused`\n\\echo :who'
 \setenv PGDATABASE :DBNAME
 \set secret t_pair
 SET client_min_messages = warning;
 CREATE ROLE t_pair LOGIN;
 ALTER ROLE t_pair SET search_path = 't, "app"', public;
 ALTER ROLE t_pair IN DATABASE :DBNAME SET lock_timeout = '7s';
+ALTER ROLE t_pair SET work_mem = '7MB';
 INSERT INTO rotor.policy (name, strategy, grace_period, rotation_interval) VALUES ('t_turns', 'blue_green', '1 hour', '1 day');
 
 -- One call makes the two roles, members of their owner; neither can log in yet.
@@ -27,7 +28,8 @@ SELECT in_use, resting, used_since IS NOT NULL AS used, retire_at, next_rotation
 SELECT t.error($$SELECT rotor.get_secret('t_pair', 'previous')$$);
 
 -- In turn. The role that was used before still logs in, ...
-ALTER ROLE t_pair RESET search_path;
+ALTER ROLE t_pair SET search_path = public;
+ALTER ROLE t_pair RESET work_mem;
 SELECT status, strategy FROM rotor.rotate('t_pair', wait => true);
 :again
 :login
