@@ -1,11 +1,11 @@
 -- Managing secrets and rights.
 
 CREATE FUNCTION rotor.manage(
-    secret text, username text DEFAULT NULL, policy text DEFAULT 'default',
+    secret text, username text DEFAULT NULL, policy text DEFAULT NULL,
     store text DEFAULT 'local', target text DEFAULT 'self', options jsonb DEFAULT NULL) RETURNS rotor.secret
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_manage';
 COMMENT ON FUNCTION rotor.manage(text, text, text, text, text, jsonb) IS
-    'takes a role, or an account at a target outside, under management, or gives a managed one another policy or other options; nothing is touched; username defaults to the secret''s name; with a target or store outside, superusers only';
+    'takes a role, or an account at a target outside, under management, or gives a managed one another policy or other options; nothing is touched; username defaults to the secret''s name, policy to default, or to what a managed one has; with a target or store outside, superusers only';
 
 CREATE FUNCTION rotor.unmanage(secret text) RETURNS rotor.secret
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_unmanage';

@@ -70,7 +70,7 @@ require_possible(const Policy *policy, const char *target)
 		policy_require_possible(policy, address.type);
 }
 
-/* The policy changes; the schedule begins anew from now. */
+/* The policy changes, unless none is named; the schedule begins anew from now. */
 static void
 change_policy(const Secret *secret, const char *policy, const Actor *actor)
 {
@@ -80,6 +80,8 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 	Policy plan;
 	TimestampTz next;
 
+	if (policy == NULL)
+		return;
 	manage_load_policy(policy, &plan);
 	if (strcmp(secret->policy, policy) == 0)
 		return;
@@ -193,6 +195,8 @@ manage_new(ManageOrder *order, const Actor *actor, Secret *secret, AccessScope *
 	Policy policy;
 	Pair pair;
 
+	if (order->policy == NULL)
+		order->policy = "default";
 	access_enter(scope);
 	manage_load_policy(order->policy, &policy);
 	turns = policy.strategy == STRATEGY_BLUE_GREEN;
@@ -271,7 +275,7 @@ rotor_manage(PG_FUNCTION_ARGS)
 {
 	char *name = required_text(fcinfo, 0, "secret");
 	char *username = PG_ARGISNULL(1) ? name : text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char *policy = required_text(fcinfo, 2, "policy");
+	char *policy = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	char *store = required_text(fcinfo, 3, "store");
 	char *target = required_text(fcinfo, 4, "target");
 	ManageOrder order = {.name = name,

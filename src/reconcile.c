@@ -257,7 +257,7 @@ reconcile_unmanaged(void)
 
 	(void) catalog_execute(
 		"SELECT s.id, s.username FROM rotor.secret s WHERE s.deleted_at IS NOT NULL "
-		"AND s.system_identifier <> $1 AND s.role_oid <> 0 FOR UPDATE",
+		"AND s.system_identifier <> $1 AND s.role_oid <> 0 AND s.store = 'local' FOR UPDATE",
 		1, types, values, NULL);
 	found = SPI_tuptable;
 	for (uint64 i = 0; i < found->numvals; i++)
@@ -434,9 +434,12 @@ reconcile(int64 id, const Actor *actor, char *role)
 	if (!catalog_load_secret(id, &secret, &policy, CurrentMemoryContext))
 		elog(ERROR, "the secret is gone");
 	strlcpy(role, secret.username, USERNAME_SIZE);
+	/* A clone would change what its original has outside, and publish over its values in a store. */
+	if ((secret.outside_target || secret.outside_store) &&
+		secret.system_identifier != GetSystemIdentifier())
+		return RECONCILE_OUTSIDE_UNBOUND;
 	if (secret.outside_target)
-		return secret.system_identifier == GetSystemIdentifier() ? RECONCILE_OUTSIDE
-																 : RECONCILE_OUTSIDE_UNBOUND;
+		return RECONCILE_OUTSIDE;
 	if (secret.system_identifier != GetSystemIdentifier() ||
 		GetUserNameFromId(secret.role, true) == NULL)
 	{

@@ -948,9 +948,9 @@ TEST(a_real_server_does_the_same_as_its_imitation)
 	assert_run(&first, true, OUTCOME_OK);
 	assert_run(&test, false, OUTCOME_OK);
 	assert_labels(&test, uuid('2'), uuid('1'), "");
-	test.former.id = uuid('9');
+	test.former = (TestValue){uuid('9'), "app", "neither of the two"};
 	assert_run(&test, true, OUTCOME_SUPERSEDED);
-	test.former.id = uuid('1');
+	test.former = first.version;
 	outcome = run(&test, true);
 	assert_outcome(&outcome, OUTCOME_OK);
 	assert_string_equal(outcome.message, ""); /* all was tidied */
