@@ -147,7 +147,8 @@ ISOLATION = \
 	rename_role \
 	cancel \
 	two_workers \
-	caller_locks
+	caller_locks \
+	lease_renewal
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Flags

@@ -640,16 +640,17 @@ COMMENT ON FUNCTION rotor.requeue(uuid) IS
 
 -- What workers outside call. docs/worker-protocol.md has the form of a job.
 
-CREATE FUNCTION rotor.claim(worker text, target_types text[], store_types text[], max_jobs int DEFAULT 1)
-    RETURNS SETOF json
+CREATE FUNCTION rotor.claim(
+    worker text, target_types text[], store_types text[], max_jobs int DEFAULT 1,
+    except_targets text[] DEFAULT '{}', except_stores text[] DEFAULT '{}') RETURNS SETOF json
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_claim';
-COMMENT ON FUNCTION rotor.claim(text, text[], text[], int) IS
-    'hands out steps of rotations whose target or store, of one of those types, is outside, for rotor.lease_duration; each with the values that it needs; for rotor worker';
+COMMENT ON FUNCTION rotor.claim(text, text[], text[], int, text[], text[]) IS
+    'hands out steps of rotations whose target or store, of one of those types and not excepted by its name, is outside, for rotor.lease_duration; each with the values that it needs; for rotor worker';
 
 CREATE FUNCTION rotor.heartbeat(worker text, leases uuid[]) RETURNS json
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_heartbeat';
 COMMENT ON FUNCTION rotor.heartbeat(text, uuid[]) IS
-    'extends leases that still run, and tells which those are, and how long the queue is; for rotor worker';
+    'extends leases that still run, and tells which those are, which of them somebody has locked just now, and how long the queue is; for rotor worker';
 
 CREATE FUNCTION rotor.complete(
     rotation uuid, lease uuid, outcome text, code text DEFAULT NULL, message text DEFAULT NULL,
@@ -689,11 +690,11 @@ COMMENT ON FUNCTION rotor.set_value(text, text, boolean) IS
 -- Managing secrets and rights.
 
 CREATE FUNCTION rotor.manage(
-    secret text, username text DEFAULT NULL, policy text DEFAULT 'default',
+    secret text, username text DEFAULT NULL, policy text DEFAULT NULL,
     store text DEFAULT 'local', target text DEFAULT 'self', options jsonb DEFAULT NULL) RETURNS rotor.secret
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_manage';
 COMMENT ON FUNCTION rotor.manage(text, text, text, text, text, jsonb) IS
-    'takes a role, or an account at a target outside, under management, or gives a managed one another policy or other options; nothing is touched; username defaults to the secret''s name; with a target or store outside, superusers only';
+    'takes a role, or an account at a target outside, under management, or gives a managed one another policy or other options; nothing is touched; username defaults to the secret''s name, policy to default, or to what a managed one has; with a target or store outside, superusers only';
 
 CREATE FUNCTION rotor.unmanage(secret text) RETURNS rotor.secret
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_unmanage';

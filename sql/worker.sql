@@ -1,15 +1,16 @@
 -- What workers outside call. docs/worker-protocol.md has the form of a job.
 
-CREATE FUNCTION rotor.claim(worker text, target_types text[], store_types text[], max_jobs int DEFAULT 1)
-    RETURNS SETOF json
+CREATE FUNCTION rotor.claim(
+    worker text, target_types text[], store_types text[], max_jobs int DEFAULT 1,
+    except_targets text[] DEFAULT '{}', except_stores text[] DEFAULT '{}') RETURNS SETOF json
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_claim';
-COMMENT ON FUNCTION rotor.claim(text, text[], text[], int) IS
-    'hands out steps of rotations whose target or store, of one of those types, is outside, for rotor.lease_duration; each with the values that it needs; for rotor worker';
+COMMENT ON FUNCTION rotor.claim(text, text[], text[], int, text[], text[]) IS
+    'hands out steps of rotations whose target or store, of one of those types and not excepted by its name, is outside, for rotor.lease_duration; each with the values that it needs; for rotor worker';
 
 CREATE FUNCTION rotor.heartbeat(worker text, leases uuid[]) RETURNS json
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rotor_heartbeat';
 COMMENT ON FUNCTION rotor.heartbeat(text, uuid[]) IS
-    'extends leases that still run, and tells which those are, and how long the queue is; for rotor worker';
+    'extends leases that still run, and tells which those are, which of them somebody has locked just now, and how long the queue is; for rotor worker';
 
 CREATE FUNCTION rotor.complete(
     rotation uuid, lease uuid, outcome text, code text DEFAULT NULL, message text DEFAULT NULL,

@@ -17,11 +17,12 @@ static Statement find_waiting = {
 	"AND r.next_attempt_at <= $2 "
 	"AND (r.leased_until IS NULL OR r.leased_until < clock_timestamp()) "
 	"AND s.system_identifier = $1 AND s.deleted_at IS NULL "
-	"AND CASE WHEN r.step IN ('publish', 'finish') THEN o.type = ANY ($4) "
-	"ELSE t.type = ANY ($3) END "
-	"ORDER BY r.next_attempt_at LIMIT $5 FOR UPDATE OF r SKIP LOCKED",
-	5,
-	{INT8OID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID},
+	"AND CASE WHEN r.step IN ('publish', 'finish') "
+	"THEN o.type = ANY ($4) AND o.name <> ALL ($6) "
+	"ELSE t.type = ANY ($3) AND t.name <> ALL ($5) END "
+	"ORDER BY r.next_attempt_at LIMIT $7 FOR UPDATE OF r SKIP LOCKED",
+	7,
+	{INT8OID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID},
 	NULL};
 static Statement give_lease = {
 	"UPDATE rotor.rotation SET lease = $2, leased_by = $3, leased_until = "
@@ -62,16 +63,17 @@ static Statement surroundings = {
 	NULL};
 
 int
-catalog_find_waiting(TimestampTz now, Datum target_types, Datum store_types, int max,
-					 pg_uuid_t *ids)
+catalog_find_waiting(TimestampTz now, const WorkerReach *reach, int max, pg_uuid_t *ids)
 {
 	Args args = {0};
 	int count;
 
 	arg(&args, Int64GetDatum((int64) GetSystemIdentifier()));
 	arg(&args, TimestampTzGetDatum(now));
-	arg(&args, target_types);
-	arg(&args, store_types);
+	arg(&args, reach->target_types);
+	arg(&args, reach->store_types);
+	arg(&args, reach->except_targets);
+	arg(&args, reach->except_stores);
 	arg(&args, Int32GetDatum(max));
 	count = (int) run(&find_waiting, &args);
 	for (int i = 0; i < count; i++)

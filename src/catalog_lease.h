@@ -8,12 +8,20 @@
 
 #include "types.h"
 
+/* What a worker can reach: types that it knows, save for those names; each a text[]. */
+typedef struct WorkerReach
+{
+	Datum target_types;
+	Datum store_types;
+	Datum except_targets;
+	Datum except_stores;
+} WorkerReach;
+
 /*
- * Which rotations wait for a worker that knows these types (each a text[]), oldest first; locked, others'
- * locks being passed by. Fills at most max ids; how many.
+ * Which rotations wait for a worker of that reach, oldest first; locked, others' locks being passed by. Fills at
+ * most max ids; how many.
  */
-extern int catalog_find_waiting(TimestampTz now, Datum target_types, Datum store_types, int max,
-								pg_uuid_t *ids);
+extern int catalog_find_waiting(TimestampTz now, const WorkerReach *reach, int max, pg_uuid_t *ids);
 
 /* Gives the rotation to a worker for so many seconds from now. */
 extern void catalog_give_lease(const pg_uuid_t *rotation, const pg_uuid_t *lease,

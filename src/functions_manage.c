@@ -75,7 +75,7 @@ static void
 change_policy(const Secret *secret, const char *policy, const Actor *actor)
 {
 	Oid types[] = {INT8OID, TEXTOID, TIMESTAMPTZOID};
-	Datum values[] = {Int64GetDatum(secret->id), CStringGetTextDatum(policy), (Datum) 0};
+	Datum values[] = {Int64GetDatum(secret->id), (Datum) 0, (Datum) 0};
 	char nulls[] = "   ";
 	Policy plan;
 	TimestampTz next;
@@ -91,6 +91,7 @@ change_policy(const Secret *secret, const char *policy, const Actor *actor)
 	next = plan.strategy == STRATEGY_BLUE_GREEN && !catalog_is_resting(secret->id)
 			   ? DT_NOEND
 			   : schedule_next(&plan, clock_now());
+	values[1] = CStringGetTextDatum(policy);
 	values[2] = TimestampTzGetDatum(next);
 	nulls[2] = TIMESTAMP_IS_NOEND(next) ? 'n' : ' ';
 	(void) catalog_execute("UPDATE rotor.secret SET policy = $2, next_rotation = $3 WHERE id = $1",

@@ -156,12 +156,17 @@ rotor_claim(PG_FUNCTION_ARGS)
 	char *worker = bounded_text(fcinfo, 0, "worker", WORKER_NAME_SIZE);
 
 	require_writable("rotor.claim()");
-	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("target_types, store_types and max_jobs must not be null")));
+	for (int i = 1; i <= 5; i++)
+	{
+		if (PG_ARGISNULL(i))
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+							errmsg("arguments of rotor.claim() must not be null")));
+	}
 	claim.worker = worker;
-	claim.target_types = PG_GETARG_DATUM(1);
-	claim.store_types = PG_GETARG_DATUM(2);
+	claim.reach = (WorkerReach){.target_types = PG_GETARG_DATUM(1),
+								.store_types = PG_GETARG_DATUM(2),
+								.except_targets = PG_GETARG_DATUM(4),
+								.except_stores = PG_GETARG_DATUM(5)};
 	claim.max_jobs = PG_GETARG_INT32(3);
 	if (claim.max_jobs < 1 || claim.max_jobs > MAX_CLAIM)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -173,19 +178,26 @@ rotor_claim(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static void
-append_lease(const pg_uuid_t *lease, void *arg)
+/* Lists of uuids in JSON. */
+typedef struct LeaseLists
 {
-	StringInfo json = arg;
+	StringInfoData held;
+	StringInfoData locked;
+} LeaseLists;
 
-	appendStringInfo(json, "%s\"%s\"", json->data[json->len - 1] == '[' ? "" : ",",
-					 uuid_text(lease));
+static void
+append_lease(const pg_uuid_t *lease, bool renewed, void *arg)
+{
+	LeaseLists *lists = arg;
+	StringInfo list = renewed ? &lists->held : &lists->locked;
+
+	appendStringInfo(list, "%s\"%s\"", list->len == 0 ? "" : ",", uuid_text(lease));
 }
 
 Datum
 rotor_heartbeat(PG_FUNCTION_ARGS)
 {
-	StringInfoData json;
+	LeaseLists lists;
 	AccessScope scope;
 	bool null;
 	Datum queue;
@@ -195,10 +207,10 @@ rotor_heartbeat(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("leases must not be null"),
 						errhint("Pass an empty array to ask for the queue only.")));
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"held\":[");
+	initStringInfo(&lists.held);
+	initStringInfo(&lists.locked);
 	access_enter(&scope);
-	lease_renew(PG_GETARG_DATUM(1), append_lease, &json);
+	lease_renew(PG_GETARG_DATUM(1), append_lease, &lists);
 	queue = catalog_datum(
 		"SELECT jsonb_build_object('waiting', count(*) FILTER (WHERE NOT leased AND due), "
 		"'leased', count(*) FILTER (WHERE leased), 'oldest_overdue_seconds', "
@@ -210,8 +222,9 @@ rotor_heartbeat(PG_FUNCTION_ARGS)
 		"WHERE outside AND status IN ('pending', 'in_progress', 'verifying')) q",
 		0, NULL, NULL, &null);
 	access_leave(&scope);
-	appendStringInfo(&json, "],\"queue\":%s}", TextDatumGetCString(queue));
-	PG_RETURN_TEXT_P(cstring_to_text(json.data));
+	PG_RETURN_TEXT_P(
+		cstring_to_text(psprintf("{\"held\":[%s],\"locked\":[%s],\"queue\":%s}", lists.held.data,
+								 lists.locked.data, TextDatumGetCString(queue))));
 }
 
 Datum
@@ -286,7 +299,7 @@ rotor_fail(PG_FUNCTION_ARGS)
 
 /* What a worker may call, and nothing else. */
 static const char *const worker_functions[] = {
-	"claim(text, text[], text[], integer)",
+	"claim(text, text[], text[], integer, text[], text[])",
 	"heartbeat(text, uuid[])",
 	"complete(uuid, uuid, text, text, text, double precision)",
 	"fail(uuid, uuid, text, text, text, double precision, bigint)",

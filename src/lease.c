@@ -5,7 +5,6 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "catalog_lease.h"
 #include "catalog_read.h"
 #include "clock.h"
 #include "commands/async.h"
@@ -139,8 +138,7 @@ void
 lease_claim(const LeaseClaim *claim, void (*give)(const char *json, void *arg), void *arg)
 {
 	pg_uuid_t *ids = palloc(claim->max_jobs * sizeof(pg_uuid_t));
-	int count = catalog_find_waiting(clock_now(), claim->target_types, claim->store_types,
-									 claim->max_jobs, ids);
+	int count = catalog_find_waiting(clock_now(), &claim->reach, claim->max_jobs, ids);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -167,19 +165,26 @@ lease_claim(const LeaseClaim *claim, void (*give)(const char *json, void *arg), 
 /* --- holding --- */
 
 void
-lease_renew(Datum leases, void (*give)(const pg_uuid_t *lease, void *arg), void *arg)
+lease_renew(Datum leases, void (*give)(const pg_uuid_t *lease, bool renewed, void *arg), void *arg)
 {
 	Oid types[] = {UUIDARRAYOID, INT4OID};
 	Datum values[] = {leases, Int32GetDatum(rotor_lease_duration)};
 	uint64 count = catalog_execute(
-		"UPDATE rotor.rotation SET leased_until = clock_timestamp() + $2 * interval '1 second' "
-		"WHERE lease = ANY ($1) AND leased_until > clock_timestamp() RETURNING lease",
+		"WITH held AS (SELECT id, lease FROM rotor.rotation "
+		"WHERE lease = ANY ($1) AND leased_until > clock_timestamp()), "
+		"free AS (SELECT id FROM rotor.rotation "
+		"WHERE lease = ANY ($1) AND leased_until > clock_timestamp() FOR UPDATE SKIP LOCKED), "
+		"renewed AS (UPDATE rotor.rotation r SET leased_until = "
+		"clock_timestamp() + $2 * interval '1 second' FROM free WHERE r.id = free.id "
+		"RETURNING r.id) "
+		"SELECT held.lease, renewed.id IS NOT NULL FROM held LEFT JOIN renewed USING (id)",
 		2, types, values, NULL);
-	SPITupleTable *renewed = SPI_tuptable;
+	SPITupleTable *found = SPI_tuptable;
 	bool null;
 
 	for (uint64 i = 0; i < count; i++)
-		give(DatumGetUUIDP(SPI_getbinval(renewed->vals[i], renewed->tupdesc, 1, &null)), arg);
+		give(DatumGetUUIDP(SPI_getbinval(found->vals[i], found->tupdesc, 1, &null)),
+			 DatumGetBool(SPI_getbinval(found->vals[i], found->tupdesc, 2, &null)), arg);
 }
 
 /* --- taking back --- */

@@ -10,14 +10,14 @@
 #ifndef ROTOR_LEASE_H
 #define ROTOR_LEASE_H
 
+#include "catalog_lease.h"
 #include "rotation.h"
 
 /* What a worker says it is, and what it can reach. */
 typedef struct LeaseClaim
 {
 	const char *worker;
-	Datum target_types; /* text[] */
-	Datum store_types;	/* text[] */
+	WorkerReach reach;
 	int max_jobs;
 } LeaseClaim;
 
@@ -28,8 +28,12 @@ typedef struct LeaseClaim
 extern void
 lease_claim(const LeaseClaim *claim, void (*give)(const char *json, void *arg), void *arg);
 
-/* Extends those that still run; give is called with each of them. */
-extern void lease_renew(Datum leases, void (*give)(const pg_uuid_t *lease, void *arg), void *arg);
+/*
+ * Extends those that still run; give is called with each of them. One whose row somebody has locked just now is
+ * passed by, so that it does not keep the others waiting: it is not renewed.
+ */
+extern void
+lease_renew(Datum leases, void (*give)(const pg_uuid_t *lease, bool renewed, void *arg), void *arg);
 
 /*
  * Takes a report of the lease's holder: the rotation goes on by the table of transitions. If its next

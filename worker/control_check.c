@@ -10,7 +10,7 @@
 #include "control_call.h"
 
 static const char *const functions[] = {
-	"rotor.claim(text, text[], text[], integer)",
+	"rotor.claim(text, text[], text[], integer, text[], text[])",
 	"rotor.heartbeat(text, uuid[])",
 	"rotor.complete(uuid, uuid, text, text, text, double precision)",
 	"rotor.fail(uuid, uuid, text, text, text, double precision, bigint)",

@@ -225,12 +225,19 @@ control_call(ControlDb *db, const char *sql, int count, const char *const *value
 		case PG_DONE:
 			return CONTROL_DONE;
 		case PG_REFUSED:
-			return strcmp(err->sqlstate, "55000") == 0 ? CONTROL_LATE : CONTROL_REFUSED;
+			return CONTROL_REFUSED;
 		case PG_NOT_SENT:
 		case PG_LOST:
 			break;
 	}
 	return CONTROL_LOST;
+}
+
+/* 55000 of a report says that the lease is over. */
+static ControlResult
+late_if_so(ControlResult result, const PgError *err)
+{
+	return result == CONTROL_REFUSED && strcmp(err->sqlstate, "55000") == 0 ? CONTROL_LATE : result;
 }
 
 /* A job of a form that we do not know fails at once, or it would come back for ever. */
@@ -265,17 +272,20 @@ read_job(ControlDb *db, const char *json, int64_t asked_at)
 }
 
 ControlResult
-control_claim(ControlDb *db, int max, Job **jobs, int *count, PgError *err)
+control_claim(ControlDb *db, int max, const char *except_targets, const char *except_stores,
+			  Job **jobs, int *count, PgError *err)
 {
 	char number[16];
-	const char *values[] = {db->worker, db->target_types, db->store_types, number};
+	const char *values[] = {db->worker, db->target_types, db->store_types,
+							number,		except_targets,	  except_stores};
 	int64_t asked_at = clock_ms();
 	PgAnswer *answer;
 	ControlResult result;
 
 	*count = 0;
 	(void) snprintf(number, sizeof(number), "%d", max);
-	result = control_call(db, "SELECT rotor.claim($1, $2, $3, $4)", 4, values, &answer, err);
+	result =
+		control_call(db, "SELECT rotor.claim($1, $2, $3, $4, $5, $6)", 6, values, &answer, err);
 	for (int row = 0; result == CONTROL_DONE && row < pg_rows(answer) && *count < max; row++)
 	{
 		jobs[*count] = read_job(db, pg_value(answer, row, 0), asked_at);
@@ -286,22 +296,34 @@ control_claim(ControlDb *db, int max, Job **jobs, int *count, PgError *err)
 	return result;
 }
 
+/* Those of the list are in that state. */
 static void
-read_heartbeat(const char *json, int count, const char *const *leases, bool *held,
-			   ControlQueue *queue)
+read_states(const cJSON *list, LeaseState state, int count, const char *const *leases,
+			LeaseState *states)
 {
-	cJSON *tree = json != NULL ? cJSON_Parse(json) : NULL;
-	const cJSON *figures = cJSON_GetObjectItemCaseSensitive(tree, "queue");
 	const cJSON *lease;
 
-	cJSON_ArrayForEach(lease, cJSON_GetObjectItemCaseSensitive(tree, "held"))
+	cJSON_ArrayForEach(lease, list)
 	{
 		for (int i = 0; i < count; i++)
 		{
 			if (cJSON_IsString(lease) && strcmp(lease->valuestring, leases[i]) == 0)
-				held[i] = true;
+				states[i] = state;
 		}
 	}
+}
+
+static void
+read_heartbeat(const char *json, int count, const char *const *leases, LeaseState *states,
+			   ControlQueue *queue)
+{
+	cJSON *tree = json != NULL ? cJSON_Parse(json) : NULL;
+	const cJSON *figures = cJSON_GetObjectItemCaseSensitive(tree, "queue");
+
+	read_states(cJSON_GetObjectItemCaseSensitive(tree, "held"), LEASE_RENEWED, count, leases,
+				states);
+	read_states(cJSON_GetObjectItemCaseSensitive(tree, "locked"), LEASE_LOCKED, count, leases,
+				states);
 	queue->waiting = job_number(figures, "waiting", 0);
 	queue->leased = job_number(figures, "leased", 0);
 	queue->oldest_overdue_seconds = job_number(figures, "oldest_overdue_seconds", 0);
@@ -310,7 +332,7 @@ read_heartbeat(const char *json, int count, const char *const *leases, bool *hel
 }
 
 ControlResult
-control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *held,
+control_heartbeat(ControlDb *db, int count, const char *const *leases, LeaseState *states,
 				  ControlQueue *queue, PgError *err)
 {
 	char *list = malloc((size_t) count * UUID_TEXT_SIZE + 3);
@@ -319,7 +341,8 @@ control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *hel
 	PgAnswer *answer;
 	ControlResult result;
 
-	memset(held, 0, (size_t) count * sizeof(*held));
+	for (int i = 0; i < count; i++)
+		states[i] = LEASE_OVER;
 	if (list == NULL)
 	{
 		*err = (PgError){0};
@@ -333,7 +356,7 @@ control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *hel
 	*end = '\0';
 	result = control_call(db, "SELECT rotor.heartbeat($1, $2)", 2, values, &answer, err);
 	if (result == CONTROL_DONE)
-		read_heartbeat(pg_value(answer, 0, 0), count, leases, held, queue);
+		read_heartbeat(pg_value(answer, 0, 0), count, leases, states, queue);
 	pg_answer_free(answer);
 	free(list);
 	return result;
@@ -341,7 +364,7 @@ control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *hel
 
 ControlResult
 control_report(ControlDb *db, const Job *job, const Outcome *outcome, double duration_ms,
-			   Job **next, PgError *err)
+			   bool with_words, Job **next, PgError *err)
 {
 	bool good = outcome->class == OUTCOME_OK || outcome->class == OUTCOME_PROVED;
 	char code[OUTCOME_CODE_SIZE];
@@ -351,8 +374,8 @@ control_report(ControlDb *db, const Job *job, const Outcome *outcome, double dur
 	const char *values[] = {job->rotation,
 							job->lease,
 							outcome_name(outcome->class),
-							outcome->code[0] != '\0' ? code : NULL,
-							outcome->message[0] != '\0' ? message : NULL,
+							with_words && outcome->code[0] != '\0' ? code : NULL,
+							with_words && outcome->message[0] != '\0' ? message : NULL,
 							duration,
 							retry};
 	int64_t asked_at = clock_ms();
@@ -374,7 +397,7 @@ control_report(ControlDb *db, const Job *job, const Outcome *outcome, double dur
 	if (result == CONTROL_DONE && good)
 		*next = read_job(db, pg_value(answer, 0, 0), asked_at);
 	pg_answer_free(answer);
-	return result;
+	return late_if_so(result, err);
 }
 
 ControlResult
@@ -389,7 +412,7 @@ control_release(ControlDb *db, const Job *job, const char *reason, int64_t wait_
 	result = control_call(db, "SELECT rotor.fail($1, $2, 'released', NULL, $3, NULL, $4)", 4,
 						  values, &answer, err);
 	pg_answer_free(answer);
-	return result;
+	return late_if_so(result, err);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -67,19 +67,30 @@ extern bool control_is_connected(const ControlDb *db);
 extern PgWake control_wait(ControlDb *db, const int *fds, int count, Deadline deadline);
 
 /*
- * Claims up to max jobs; the caller frees them. One that cannot be read is reported as a defect here.
+ * Claims up to max jobs, of no target and no store in those lists (array literals of names); the caller frees
+ * them. One that cannot be read is reported as a defect here.
  */
-extern ControlResult control_claim(ControlDb *db, int max, Job **jobs, int *count, PgError *err);
+extern ControlResult control_claim(ControlDb *db, int max, const char *except_targets,
+								   const char *except_stores, Job **jobs, int *count, PgError *err);
+
+/* What a heartbeat says of a lease. */
+typedef enum LeaseState
+{
+	LEASE_OVER,
+	LEASE_RENEWED,
+	LEASE_LOCKED /* it runs, and was not renewed: somebody has locked its row just now */
+} LeaseState;
+
+/* Extends the leases of count jobs; states[i] tells how it stands with the i-th. */
+extern ControlResult control_heartbeat(ControlDb *db, int count, const char *const *leases,
+									   LeaseState *states, ControlQueue *queue, PgError *err);
 
 /*
- * Extends the leases of count jobs; held[i] tells whether the i-th still runs.
+ * Reports what came of a job, with the peer's code and words if so asked; *next is the next one of the same
+ * rotation, or NULL. The caller frees it.
  */
-extern ControlResult control_heartbeat(ControlDb *db, int count, const char *const *leases,
-									   bool *held, ControlQueue *queue, PgError *err);
-
-/* Reports what came of a job; *next is the next one of the same rotation, or NULL. The caller frees it. */
 extern ControlResult control_report(ControlDb *db, const Job *job, const Outcome *outcome,
-									double duration_ms, Job **next, PgError *err);
+									double duration_ms, bool with_words, Job **next, PgError *err);
 
 /* Hands a job back of which nothing was sent; it is not to be claimed again for so long. */
 extern ControlResult

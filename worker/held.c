@@ -39,7 +39,9 @@ held_remove(HeldJobs *jobs, Held *held)
 	{
 		if (jobs->entries[i] != held)
 			continue;
-		jobs->entries[i] = jobs->entries[--jobs->count];
+		jobs->count--;
+		memmove(&jobs->entries[i], &jobs->entries[i + 1],
+				(size_t) (jobs->count - i) * sizeof(jobs->entries[0]));
 		job_free(held->job);
 		free(held);
 		return;

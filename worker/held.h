@@ -25,10 +25,10 @@ typedef struct Held
 	HeldState state;
 	Deadline lease_end;
 	int64_t lease_ms;
-	Deadline not_before;	 /* waiting: ask its peer again; done: report again */
-	const char *reason;		 /* waiting: why; static memory */
-	bool lease_is_lost;		 /* it was said so, and logged */
-	bool report_was_refused; /* likewise */
+	Deadline not_before; /* waiting: ask its peer again; done: report again */
+	const char *reason;	 /* waiting: why; static memory */
+	bool lease_is_lost;	 /* it was said so, and logged */
+	int refusals;		 /* of its report */
 	Outcome outcome;
 	double duration_ms;
 } Held;
@@ -43,7 +43,7 @@ typedef struct HeldJobs
 extern Held *held_add(HeldJobs *jobs, Job *job);
 /* The entry of a job that runs; NULL if it is none of ours. */
 extern Held *held_find(const HeldJobs *jobs, const Job *job);
-/* Frees the entry and its job. The last entry takes its place: whoever goes through all goes backwards. */
+/* Frees the entry and its job; those behind it move up, and stay in the order in which they came. */
 extern void held_remove(HeldJobs *jobs, Held *held);
 extern int held_count(const HeldJobs *jobs, HeldState state);
 /* All leases; the array has room for HELD_MAX. */

@@ -172,7 +172,8 @@ connect_control(Loop *loop)
 	{
 		log_plain(LOG_INFO, "connected to the control database", NULL, NULL);
 		metrics_set(METRIC_CONTROL_CONNECTED, 1, METRIC_NO_LABELS);
-		http_server_ready(loop->http, NULL);
+		if (!loop->stops)
+			http_server_ready(loop->http, NULL);
 		loop->was_connected = true;
 		loop->connect_failures = 0;
 		loop->next_poll = loop->next_claim = loop->next_heartbeat = clock_ms();
@@ -201,35 +202,26 @@ claim_size(const Loop *loop)
 static void
 claim(Loop *loop)
 {
-	Job *jobs[HELD_MAX];
 	PgError err;
 	int count;
-	int size = claim_size(loop);
 
-	if (size <= 0)
-		return;
 	loop->claim_wanted = false;
-	switch (control_claim(loop->db, size, jobs, &count, &err))
+	count = loop_claim(loop, claim_size(loop), &err);
+	if (count < 0)
 	{
-		case CONTROL_DONE:
-			loop->claim_failures = 0;
-			break;
-		case CONTROL_LOST:
-			loop_lost_connection(loop, &err);
+		if (!control_is_connected(loop->db))
 			return;
-		default:
-			loop->claim_failures++;
-			loop->claim_wanted = true;
-			loop->next_claim = deadline_in(backoff_ms(loop->claim_failures, 500, RECONNECT_CAP_MS));
-			http_server_ready(loop->http, err.message);
-			log_plain(LOG_ERROR, "the control database refused a claim", err.message, err.sqlstate);
-			return;
+		loop->claim_failures++;
+		loop->claim_wanted = true;
+		loop->next_claim = deadline_in(backoff_ms(loop->claim_failures, 500, RECONNECT_CAP_MS));
+		http_server_ready(loop->http, err.message);
+		log_plain(LOG_ERROR, "the control database refused a claim", err.message, err.sqlstate);
+		return;
 	}
+	loop->claim_failures = 0;
 	http_server_ready(loop->http, NULL);
 	if (count > 0)
 		metrics_add(METRIC_CLAIMS, count, METRIC_NO_LABELS);
-	for (int i = 0; i < count; i++)
-		loop_accept(loop, jobs[i]);
 	/* There may be more, also where there was room left: what could not be handed out is not among them. */
 	if (count > 0)
 	{

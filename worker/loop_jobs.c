@@ -3,13 +3,22 @@
  */
 #include "loop_jobs.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "backoff.h"
 #include "metrics.h"
 #include "options.h"
 
+/* A report that is refused: the pause doubles from the one to the other; then its lease is left to end. */
 #define REPORT_RETRY_MS	  1000
+#define REPORT_LONGEST_MS 30000
+#define REPORT_TRIES	  10
+
+/* What would wait longer is handed back: others may reach the peer. */
+#define LONGEST_WAIT_MS 5000
+
+#define LEASE_RETRY_MS	  1000
 #define HEARTBEAT_IDLE_MS 20000
 #define RECONNECT_BASE_MS 200
 #define RECONNECT_CAP_MS  10000
@@ -52,8 +61,8 @@ loop_lost_connection(Loop *loop, const PgError *err)
  * Beginning, waiting, handing back
  */
 
-/* Nothing of it was sent. */
-static void
+/* Nothing of it was sent. False: it was refused, or cannot be said now; its lease ends by itself. */
+static bool
 hand_back(Loop *loop, const Job *job, const char *reason, int64_t wait_ms)
 {
 	LogEvent event = event_of(job);
@@ -63,7 +72,7 @@ hand_back(Loop *loop, const Job *job, const char *reason, int64_t wait_ms)
 	event.detail = reason;
 	log_event(LOG_DEBUG, &event, "handed back");
 	if (!control_is_connected(loop->db))
-		return; /* its lease ends by itself */
+		return false;
 	result = control_release(loop->db, job, reason, wait_ms, &err);
 	if (result == CONTROL_LOST)
 		loop_lost_connection(loop, &err);
@@ -73,6 +82,7 @@ hand_back(Loop *loop, const Job *job, const char *reason, int64_t wait_ms)
 		event.detail = err.message;
 		log_event(LOG_WARNING, &event, "could not hand a job back");
 	}
+	return result == CONTROL_DONE || result == CONTROL_LATE;
 }
 
 static void
@@ -82,6 +92,7 @@ begin(Loop *loop, Held *held)
 
 	/* From here on the thread owns what can change in the job. */
 	held->state = HELD_RUNNING;
+	held->job->lease_end = held->lease_end;
 	if (held->job->attempt > 0)
 		metrics_add(METRIC_RETRIES, 1, METRIC_NO_LABELS);
 	log_event(LOG_DEBUG, &event, held->job->look ? "begins, and looks first" : "begins");
@@ -93,18 +104,34 @@ begin(Loop *loop, Held *held)
 	}
 }
 
-/* Begins a job that waits, if a thread and its peer are free. */
-static void
+/* Begins a job that waits, if a thread and its peer are free. False: it is gone, for it was handed back. */
+static bool
 try_to_begin(Loop *loop, Held *held, int64_t now)
 {
+	int64_t left = deadline_left(held->lease_end);
 	int64_t wait;
 
 	if (loop->stops || held->lease_is_lost || loop_free_slots(loop) <= 0)
-		return;
+		return true;
+	/* A heartbeat is overdue: it will tell whether the lease still runs. */
+	if (left < held->lease_ms / 3)
+	{
+		held->not_before = now + LEASE_RETRY_MS;
+		return true;
+	}
 	if (peers_admit(loop->peers, held->job, now, &wait, &held->reason))
+	{
 		begin(loop, held);
-	else
+		return true;
+	}
+	if (wait <= LONGEST_WAIT_MS)
+	{
 		held->not_before = now + wait;
+		return true;
+	}
+	(void) hand_back(loop, held->job, held->reason, 1000 + backoff_random(1000));
+	held_remove(&loop->held, held);
+	return false;
 }
 
 void
@@ -114,12 +141,13 @@ loop_accept(Loop *loop, Job *job)
 
 	if (held == NULL)
 	{
-		hand_back(loop, job, loop->stops ? "the worker stops" : "the worker holds too many jobs",
-				  backoff_random(1000));
+		(void) hand_back(loop, job,
+						 loop->stops ? "the worker stops" : "the worker holds too many jobs",
+						 backoff_random(1000));
 		job_free(job);
 		return;
 	}
-	try_to_begin(loop, held, clock_ms());
+	(void) try_to_begin(loop, held, clock_ms());
 	metrics_set(METRIC_LEASES_HELD, loop->held.count, METRIC_NO_LABELS);
 }
 
@@ -127,19 +155,52 @@ void
 loop_begin_waiting(Loop *loop)
 {
 	int64_t now = clock_ms();
+	int i = 0;
 
-	for (int i = 0; i < loop->held.count; i++)
+	while (i < loop->held.count)
 	{
 		Held *held = loop->held.entries[i];
 
-		if (held->state == HELD_WAITING && held->not_before <= now)
-			try_to_begin(loop, held, now);
+		if (held->state != HELD_WAITING || held->not_before > now || try_to_begin(loop, held, now))
+			i++;
 	}
+}
+
+int
+loop_claim(Loop *loop, int size, PgError *err)
+{
+	Job *jobs[HELD_MAX];
+	int64_t now = clock_ms();
+	char *targets;
+	char *stores;
+	int count;
+	ControlResult result;
+
+	peers_count_anew(loop->peers);
+	for (int i = 0; i < loop->held.count; i++)
+	{
+		if (loop->held.entries[i]->state == HELD_WAITING)
+			peers_waits(loop->peers, loop->held.entries[i]->job);
+	}
+	targets = peers_left_out(loop->peers, false, now);
+	stores = peers_left_out(loop->peers, true, now);
+	result = control_claim(loop->db, size, targets != NULL ? targets : "{}",
+						   stores != NULL ? stores : "{}", jobs, &count, err);
+	free(targets);
+	free(stores);
+	if (result == CONTROL_LOST)
+		loop_lost_connection(loop, err);
+	if (result != CONTROL_DONE)
+		return -1;
+	for (int i = 0; i < count; i++)
+		loop_accept(loop, jobs[i]);
+	return count;
 }
 
 void
 loop_release_waiting(Loop *loop)
 {
+	bool is_heard = true;
 	Job *job;
 
 	while ((job = pool_withdraw(loop->pool)) != NULL)
@@ -153,7 +214,8 @@ loop_release_waiting(Loop *loop)
 
 		if (held->state != HELD_WAITING)
 			continue;
-		hand_back(loop, held->job, "the worker stops", 0);
+		/* Who refuses one may take seconds for each, and whoever stops is waited for. */
+		is_heard = is_heard && hand_back(loop, held->job, "the worker stops", 0);
 		held_remove(&loop->held, held);
 	}
 }
@@ -161,6 +223,19 @@ loop_release_waiting(Loop *loop)
 /* ------------------------------------------------------------------------------------------------
  * Results and reports
  */
+
+/* Its place is free: whoever waits for one there may ask at once. */
+static void
+wake_waiting(Loop *loop, const Job *job)
+{
+	for (int i = 0; i < loop->held.count; i++)
+	{
+		Held *held = loop->held.entries[i];
+
+		if (held->state == HELD_WAITING && peers_are_same(held->job, job))
+			held->not_before = 0;
+	}
+}
 
 static void
 note_result(const Held *held)
@@ -186,7 +261,6 @@ void
 loop_take_results(Loop *loop)
 {
 	PoolResult result;
-	bool any = false;
 
 	while (pool_take(loop->pool, &result))
 	{
@@ -197,17 +271,10 @@ loop_take_results(Loop *loop)
 		held->outcome = result.outcome;
 		held->duration_ms = result.duration_ms;
 		held->not_before = 0;
-		peers_done(loop->peers, result.job, &result.outcome, clock_ms());
+		if (peers_done(loop->peers, result.job, &result.outcome, clock_ms()))
+			loop->claim_wanted = true;
 		note_result(held);
-		any = true;
-	}
-	if (!any)
-		return;
-	/* Somebody's place is free: whoever waits for one may ask at once. */
-	for (int i = 0; i < loop->held.count; i++)
-	{
-		if (loop->held.entries[i]->state == HELD_WAITING)
-			loop->held.entries[i]->not_before = 0;
+		wake_waiting(loop, result.job);
 	}
 }
 
@@ -223,14 +290,32 @@ log_report(const Held *held, LogLevel level, const PgError *err, const char *wha
 	log_event(level, &event, "%s", what);
 }
 
-/* False if the connection was lost. */
+/* It may be the peer's words that are refused, so the next one goes without them; and nothing is tried for ever. */
+static void
+report_was_refused(Loop *loop, Held *held, const PgError *err)
+{
+	held->refusals++;
+	if (held->refusals == 1)
+		log_report(held, LOG_ERROR, err,
+				   "the control database refused a report; it is tried again");
+	held->not_before =
+		deadline_in(backoff_ms(held->refusals, REPORT_RETRY_MS, REPORT_LONGEST_MS) + 1);
+	if (held->refusals < REPORT_TRIES)
+		return;
+	log_report(held, LOG_ERROR, err,
+			   "not reported: each report was refused; whoever has the step next looks first");
+	held_remove(&loop->held, held);
+}
+
+/* False if others had better not be tried now. */
 static bool
 report_one(Loop *loop, Held *held)
 {
 	Job *next = NULL;
 	PgError err;
 
-	switch (control_report(loop->db, held->job, &held->outcome, held->duration_ms, &next, &err))
+	switch (control_report(loop->db, held->job, &held->outcome, held->duration_ms,
+						   held->refusals == 0, &next, &err))
 	{
 		case CONTROL_DONE:
 			held_remove(&loop->held, held);
@@ -243,12 +328,8 @@ report_one(Loop *loop, Held *held)
 			held_remove(&loop->held, held);
 			return true;
 		case CONTROL_REFUSED:
-			if (!held->report_was_refused)
-				log_report(held, LOG_ERROR, &err,
-						   "the control database refused a report; it is tried again");
-			held->report_was_refused = true;
-			held->not_before = deadline_in(REPORT_RETRY_MS);
-			return true;
+			report_was_refused(loop, held, &err);
+			return false;
 		case CONTROL_LOST:
 			break;
 	}
@@ -305,12 +386,12 @@ void
 loop_heartbeat(Loop *loop)
 {
 	const char *leases[HELD_MAX];
-	bool is_held[HELD_MAX];
+	LeaseState states[HELD_MAX];
 	int64_t asked_at = clock_ms();
 	int count = held_leases(&loop->held, leases);
 	ControlQueue queue;
 	PgError err;
-	ControlResult result = control_heartbeat(loop->db, count, leases, is_held, &queue, &err);
+	ControlResult result = control_heartbeat(loop->db, count, leases, states, &queue, &err);
 
 	loop->next_heartbeat = asked_at + held_heartbeat_ms(&loop->held, HEARTBEAT_IDLE_MS);
 	if (result == CONTROL_LOST)
@@ -329,9 +410,9 @@ loop_heartbeat(Loop *loop)
 	{
 		Held *held = loop->held.entries[i];
 
-		if (is_held[i])
+		if (states[i] == LEASE_RENEWED)
 			held->lease_end = asked_at + held->lease_ms;
-		else
+		else if (states[i] == LEASE_OVER)
 			lease_was_lost(loop, held);
 	}
 }

@@ -6,13 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backoff.h"
 #include "log.h"
 #include "metrics.h"
 #include "options.h"
 
-/* A guess at how long a job takes, for how soon one that finds its target busy should come back. */
-#define JOB_GUESS_MS INT64_C(250)
+/* How soon one asks again that waits for a result: the result wakes it, too. */
+#define ASK_AGAIN_MS INT64_C(250)
 
 /* A peer that has jobs and has said nothing for so long gets no more of them. */
 #define SILENCE_MS INT64_C(1000)
@@ -25,7 +24,8 @@ typedef struct Peer
 	Bucket bucket;
 	int running;
 	int64_t heard_at; /* while some run: when one ended, or the first of them began */
-	int turned_away;  /* since the last that was admitted: how long the queue is, at least */
+	int waiting;	  /* as last counted, less those that began since */
+	bool is_left_out; /* of the last claim */
 	char name[];
 } Peer;
 
@@ -62,6 +62,19 @@ peers_is_at_store(const Job *job)
 	return job->step == STEP_PUBLISH || job->step == STEP_FINISH;
 }
 
+static const char *
+name_of(const Job *job)
+{
+	return peers_is_at_store(job) ? job->store_name : job->target_name;
+}
+
+bool
+peers_are_same(const Job *one, const Job *other)
+{
+	return peers_is_at_store(one) == peers_is_at_store(other) &&
+		   strcmp(name_of(one), name_of(other)) == 0;
+}
+
 static void
 forget_one(Peers *peers)
 {
@@ -84,7 +97,7 @@ static Peer *
 peer_of(Peers *peers, const Job *job)
 {
 	bool is_store = peers_is_at_store(job);
-	const char *name = is_store ? job->store_name : job->target_name;
+	const char *name = name_of(job);
 	Peer *peer;
 
 	for (peer = peers->first; peer != NULL; peer = peer->next)
@@ -135,56 +148,63 @@ log_state(const Peer *peer, int64_t now)
 }
 
 static bool
-turn_away(int64_t wait, int64_t spread, const char *why, int64_t *wait_ms, const char **reason)
+turn_away(int64_t wait, const char *why, int64_t *wait_ms, const char **reason)
 {
-	*wait_ms = wait + backoff_random(spread);
+	*wait_ms = wait;
 	*reason = why;
 	return false;
+}
+
+/* Each job that waits for it in vain has a thread, which others want. */
+static bool
+is_silent(const Peer *peer, int64_t now)
+{
+	return peer->running > 0 && now - peer->heard_at >= SILENCE_MS;
+}
+
+/* Nor can a claim bring any that would begin soon. */
+static bool
+can_take_none(Peer *peer, int64_t now)
+{
+	int64_t next = option_number(peer->is_store ? OPT_STORE_RATE : OPT_PER_TARGET_LIMIT);
+	int64_t wait;
+
+	return !breaker_allows(&peer->breaker, now, &wait) || is_silent(peer, now) ||
+		   peer->waiting >= next;
 }
 
 bool
 peers_admit(Peers *peers, const Job *job, int64_t now, int64_t *wait_ms, const char **reason)
 {
 	Peer *peer = peer_of(peers, job);
-	int64_t limit = option_number(OPT_PER_TARGET_LIMIT);
 	int64_t wait;
 
 	if (peer == NULL)
-		return turn_away(JOB_GUESS_MS, JOB_GUESS_MS, "out of memory", wait_ms, reason);
+		return turn_away(ASK_AGAIN_MS, "out of memory", wait_ms, reason);
 	if (!breaker_allows(&peer->breaker, now, &wait))
-		return turn_away(wait, wait / 2,
-						 peer->is_store ? "the store does not answer"
-										: "the target does not answer",
-						 wait_ms, reason);
-	/* Each job that waits for it in vain has a thread, which others want. */
-	if (peer->running > 0 && now - peer->heard_at >= SILENCE_MS)
-		return turn_away(JOB_GUESS_MS, JOB_GUESS_MS,
+		return turn_away(
+			wait, peer->is_store ? "the store does not answer" : "the target does not answer",
+			wait_ms, reason);
+	if (is_silent(peer, now))
+		return turn_away(ASK_AGAIN_MS,
 						 peer->is_store ? "the store has not answered yet"
 										: "the target has not answered yet",
 						 wait_ms, reason);
-	if (!peer->is_store && peer->running >= limit)
-	{
-		peer->turned_away++;
-		return turn_away(JOB_GUESS_MS, JOB_GUESS_MS * peer->turned_away / limit,
-						 "the target has as many jobs as it may", wait_ms, reason);
-	}
+	if (!peer->is_store && peer->running >= option_number(OPT_PER_TARGET_LIMIT))
+		return turn_away(ASK_AGAIN_MS, "the target has as many jobs as it may", wait_ms, reason);
 	if (peer->is_store && !bucket_take(&peer->bucket, option_number(OPT_STORE_RATE), now, &wait))
-	{
-		peer->turned_away++;
-		return turn_away(wait, INT64_C(1000) * peer->turned_away / option_number(OPT_STORE_RATE),
-						 "the store has as many jobs a second as it may", wait_ms, reason);
-	}
+		return turn_away(wait, "the store has as many jobs a second as it may", wait_ms, reason);
 	breaker_begin(&peer->breaker);
 	if (peer->running == 0)
 		peer->heard_at = now;
 	peer->running++;
-	if (peer->turned_away > 0)
-		peer->turned_away--;
+	if (peer->waiting > 0)
+		peer->waiting--;
 	show_state(peer);
 	return true;
 }
 
-void
+bool
 peers_done(Peers *peers, const Job *job, const Outcome *outcome, int64_t now)
 {
 	Peer *peer = peer_of(peers, job);
@@ -192,13 +212,14 @@ peers_done(Peers *peers, const Job *job, const Outcome *outcome, int64_t now)
 				  !outcome->peer_answered;
 
 	if (peer == NULL || peer->running == 0)
-		return;
+		return false;
 	peer->running--;
 	peer->heard_at = now;
 	if (breaker_end(&peer->breaker, failed, now, option_number(OPT_BREAKER_FAILURES),
 					option_number(OPT_BREAKER_PAUSE)))
 		log_state(peer, now);
 	show_state(peer);
+	return peer->is_left_out && !can_take_none(peer, now);
 }
 
 void
@@ -210,4 +231,68 @@ peers_cancelled(Peers *peers, const Job *job)
 		return;
 	peer->running--;
 	breaker_cancel(&peer->breaker);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Claims
+ */
+
+void
+peers_count_anew(Peers *peers)
+{
+	for (Peer *peer = peers->first; peer != NULL; peer = peer->next)
+		peer->waiting = 0;
+}
+
+void
+peers_waits(Peers *peers, const Job *job)
+{
+	Peer *peer = peer_of(peers, job);
+
+	if (peer != NULL)
+		peer->waiting++;
+}
+
+/* Appends an element of an array literal; quotes and backslashes are escaped by a backslash. */
+static char *
+put_element(char *end, const char *name)
+{
+	*end++ = '"';
+	for (; *name != '\0'; name++)
+	{
+		if (*name == '"' || *name == '\\')
+			*end++ = '\\';
+		*end++ = *name;
+	}
+	*end++ = '"';
+	*end++ = ',';
+	return end;
+}
+
+char *
+peers_left_out(Peers *peers, bool stores, int64_t now)
+{
+	size_t size = sizeof("{}");
+	char *list;
+	char *end;
+
+	for (const Peer *peer = peers->first; peer != NULL; peer = peer->next)
+		size += 2 * strlen(peer->name) + sizeof("\"\",");
+	list = malloc(size);
+	if (list == NULL)
+		return NULL;
+	end = list;
+	*end++ = '{';
+	for (Peer *peer = peers->first; peer != NULL; peer = peer->next)
+	{
+		if (peer->is_store != stores)
+			continue;
+		peer->is_left_out = can_take_none(peer, now);
+		if (peer->is_left_out)
+			end = put_element(end, peer->name);
+	}
+	if (end[-1] == ',')
+		end--;
+	memcpy(end, "}", 2);
+	return list;
 }

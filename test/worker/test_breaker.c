@@ -210,7 +210,16 @@ done(Peers *peers, const Job *job, OutcomeClass class, int64_t now)
 {
 	Outcome outcome = {.class = class};
 
-	peers_done(peers, job, &outcome, now);
+	(void) peers_done(peers, job, &outcome, now);
+}
+
+static void
+assert_left_out(Peers *peers, bool stores, int64_t now, const char *expected)
+{
+	char *list = peers_left_out(peers, stores, now);
+
+	assert_string_equal(list, expected);
+	free(list);
 }
 
 TEST(a_step_is_at_its_store_or_at_its_target)
@@ -329,9 +338,68 @@ TEST(what_a_peer_says_is_an_answer_also_if_it_says_no)
 		Outcome outcome = {.class = OUTCOME_TRANSIENT, .peer_answered = true};
 
 		assert_true(admit(peers, &job, 0));
-		peers_done(peers, &job, &outcome, 0);
+		(void) peers_done(peers, &job, &outcome, 0);
 	}
 	assert_true(admit(peers, &job, 0));
+	peers_free(peers);
+}
+
+TEST(who_does_not_answer_is_left_out_of_claims_and_is_no_more_when_it_does)
+{
+	Peers *peers = peers_new();
+	Job job = job_at(STEP_SET, "a", "s");
+	Job other = job_at(STEP_SET, "b", "s");
+	Outcome outcome = {.class = OUTCOME_TRANSIENT};
+
+	assert_left_out(peers, false, 0, "{}");
+	for (int i = 0; i < 5; i++)
+	{
+		assert_true(admit(peers, &job, 1000));
+		assert_false(peers_done(peers, &job, &outcome, 1000));
+	}
+	assert_true(admit(peers, &other, 1000));
+	assert_left_out(peers, false, 1000, "{\"a\"}");
+	assert_left_out(peers, true, 1000, "{}");
+	/* The pause is over: one may try, and while it does nobody else. */
+	assert_left_out(peers, false, 31001, "{\"b\"}");
+	done(peers, &other, OUTCOME_OK, 31001);
+	assert_true(admit(peers, &job, 31001));
+	assert_left_out(peers, false, 31001, "{\"a\"}");
+	outcome.class = OUTCOME_OK;
+	assert_true(peers_done(peers, &job, &outcome, 31002));
+	assert_left_out(peers, false, 31002, "{}");
+	assert_true(admit(peers, &job, 31002));
+	assert_false(peers_done(peers, &job, &outcome, 31002));
+	peers_free(peers);
+}
+
+TEST(who_has_enough_waiting_is_left_out_of_claims)
+{
+	Peers *peers = peers_new();
+	Job job = job_at(STEP_SET, "a \"quoted\" \\ {name},", "s");
+	Job store = job_at(STEP_FINISH, "t", "s");
+	Outcome outcome = {.class = OUTCOME_OK};
+
+	/* The defaults: per_target_limit is 4, store_rate is 20. */
+	for (int i = 0; i < 4; i++)
+		assert_true(admit(peers, &job, 0));
+	peers_count_anew(peers);
+	for (int i = 0; i < 3; i++)
+		peers_waits(peers, &job);
+	for (int i = 0; i < 19; i++)
+		peers_waits(peers, &store);
+	assert_left_out(peers, false, 0, "{}");
+	assert_left_out(peers, true, 0, "{}");
+	peers_waits(peers, &job);
+	peers_waits(peers, &store);
+	assert_left_out(peers, false, 0, "{\"a \\\"quoted\\\" \\\\ {name},\"}");
+	assert_left_out(peers, true, 0, "{\"s\"}");
+	/* One begins in the place of another: there is room for one more to wait. */
+	assert_false(peers_done(peers, &job, &outcome, 0));
+	assert_true(admit(peers, &job, 0));
+	assert_true(peers_done(peers, &job, &outcome, 0));
+	peers_count_anew(peers);
+	assert_left_out(peers, true, 0, "{}");
 	peers_free(peers);
 }
 
@@ -374,6 +442,8 @@ main(void)
 		cmocka_unit_test(a_target_that_does_not_answer_is_left_alone_and_others_are_not),
 		cmocka_unit_test(a_peer_that_is_silent_gets_no_more_jobs_until_one_has_ended),
 		cmocka_unit_test(what_a_peer_says_is_an_answer_also_if_it_says_no),
+		cmocka_unit_test(who_does_not_answer_is_left_out_of_claims_and_is_no_more_when_it_does),
+		cmocka_unit_test(who_has_enough_waiting_is_left_out_of_claims),
 		cmocka_unit_test(more_peers_than_are_remembered_are_no_harm),
 	};
 

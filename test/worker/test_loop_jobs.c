@@ -16,10 +16,14 @@ static struct
 	ControlResult answer; /* to reports */
 	Job *next;			  /* given by the next report */
 	int reports, releases, heartbeats;
+	bool with_words; /* the last report */
 	char reported[UUID_SIZE], released[UUID_SIZE];
 	OutcomeClass class;
 	int64_t waits;
-	bool holds; /* heartbeats say that the leases run */
+	ControlResult release; /* the answer to what is handed back */
+	LeaseState lease;	   /* what heartbeats say of each */
+	Job *claimable[4];
+	char except_targets[64], except_stores[64];
 } control;
 
 /* ------------------------------------------------------------------------------------------------
@@ -42,9 +46,10 @@ control_disconnect(ControlDb *db)
 
 ControlResult
 control_report(ControlDb *db, const Job *job, const Outcome *outcome, double duration_ms,
-			   Job **next, PgError *err)
+			   bool with_words, Job **next, PgError *err)
 {
 	(void) db;
+	control.with_words = with_words;
 	assert_true(control.connected);
 	assert_true(duration_ms >= 0);
 	/* No value outlives the thread that used it. */
@@ -63,17 +68,38 @@ ControlResult
 control_release(ControlDb *db, const Job *job, const char *reason, int64_t wait_ms, PgError *err)
 {
 	(void) db;
-	(void) err;
 	assert_true(control.connected);
 	assert_non_null(reason);
 	control.releases++;
 	control.waits = wait_ms;
 	(void) snprintf(control.released, sizeof(control.released), "%s", job->lease);
+	*err = (PgError){.sqlstate = "55P03", .message = "locked"};
+	return control.release;
+}
+
+ControlResult
+control_claim(ControlDb *db, int max, const char *except_targets, const char *except_stores,
+			  Job **jobs, int *count, PgError *err)
+{
+	(void) db;
+	*err = (PgError){.sqlstate = "XX000", .message = "said no"};
+	(void) snprintf(control.except_targets, sizeof(control.except_targets), "%s", except_targets);
+	(void) snprintf(control.except_stores, sizeof(control.except_stores), "%s", except_stores);
+	*count = 0;
+	if (control.answer != CONTROL_DONE)
+		return control.answer;
+	for (size_t i = 0; i < COUNT_OF(control.claimable); i++)
+	{
+		if (control.claimable[i] == NULL || *count == max)
+			continue;
+		jobs[(*count)++] = control.claimable[i];
+		control.claimable[i] = NULL;
+	}
 	return CONTROL_DONE;
 }
 
 ControlResult
-control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *held,
+control_heartbeat(ControlDb *db, int count, const char *const *leases, LeaseState *states,
 				  ControlQueue *queue, PgError *err)
 {
 	(void) db;
@@ -82,7 +108,7 @@ control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *hel
 	control.heartbeats++;
 	*queue = (ControlQueue){0};
 	for (int i = 0; i < count; i++)
-		held[i] = control.holds;
+		states[i] = control.lease;
 	return CONTROL_DONE;
 }
 
@@ -92,11 +118,14 @@ control_heartbeat(ControlDb *db, int count, const char *const *leases, bool *hel
 
 static Loop loop;
 
+static Deadline begun_until; /* the end of the lease under which the last job began */
+
 static Outcome
 run(const Job *job, void *context)
 {
 	(void) context;
 	assert_int_equal(job->version.password.len, 3);
+	begun_until = job->lease_end;
 	return outcome_make((OutcomeClass) job->attempt, "", "%s", job->lease);
 }
 
@@ -121,6 +150,7 @@ begin_loop(void **state)
 	(void) state;
 	memset(&control, 0, sizeof(control));
 	control.connected = true;
+	control.release = CONTROL_DONE;
 	loop = (Loop){.peers = peers_new(), .pool = pool_start(8, run, NULL, &err)};
 	return loop.peers == NULL || loop.pool == NULL;
 }
@@ -237,13 +267,36 @@ TEST(a_report_that_is_refused_is_made_again_a_little_later)
 	take_all();
 	control.answer = CONTROL_REFUSED;
 	loop_report(&loop);
+	assert_int_equal(control.reports, 1);
+	assert_true(control.with_words);
+	assert_int_equal(loop.held.count, 1);
+	assert_in_range(deadline_left(loop.held.entries[0]->not_before), 0, 1001);
+	loop.held.entries[0]->not_before = INT64_MAX;
 	loop_report(&loop);
 	assert_int_equal(control.reports, 1);
-	assert_int_equal(loop.held.count, 1);
 	loop.held.entries[0]->not_before = 0;
 	control.answer = CONTROL_DONE;
 	loop_report(&loop);
 	assert_int_equal(control.reports, 2);
+	/* It may have been the peer's words that the database could not bear. */
+	assert_false(control.with_words);
+	assert_int_equal(loop.held.count, 0);
+}
+
+TEST(a_report_that_is_always_refused_keeps_no_lease_for_ever)
+{
+	loop_accept(&loop, new_job("a", OUTCOME_OK));
+	loop_accept(&loop, new_job("b", OUTCOME_OK));
+	take_all();
+	control.answer = CONTROL_REFUSED;
+	for (int i = 0; i < 20; i++)
+	{
+		for (int j = 0; j < loop.held.count; j++)
+			loop.held.entries[j]->not_before = 0;
+		/* One at a time, for each may take as long as locks are waited for. */
+		loop_report(&loop);
+		assert_int_equal(control.reports, i + 1);
+	}
 	assert_int_equal(loop.held.count, 0);
 }
 
@@ -311,7 +364,7 @@ TEST(a_heartbeat_extends_what_is_held)
 {
 	Held *held;
 
-	control.holds = true;
+	control.lease = LEASE_RENEWED;
 	loop_accept(&loop, new_job("a", OUTCOME_OK));
 	held = loop.held.entries[0];
 	held->lease_end = 0;
@@ -325,7 +378,7 @@ TEST(a_lease_that_is_over_is_not_begun_under)
 {
 	for (int i = 0; i < 5; i++)
 		loop_accept(&loop, new_job("a", OUTCOME_OK));
-	control.holds = false;
+	control.lease = LEASE_OVER;
 	loop_heartbeat(&loop);
 	/* What waits is dropped; what runs cannot be stopped, and its report tells. */
 	assert_int_equal(held_count(&loop.held, HELD_WAITING), 0);
@@ -335,6 +388,99 @@ TEST(a_lease_that_is_over_is_not_begun_under)
 	loop_report(&loop);
 	assert_int_equal(control.reports, 4);
 	assert_int_equal(loop.held.count, 0);
+}
+
+TEST(what_has_waited_begins_under_the_renewed_lease)
+{
+	Held *last;
+
+	control.lease = LEASE_RENEWED;
+	for (int i = 0; i < 5; i++)
+		loop_accept(&loop, new_job("a", OUTCOME_OK));
+	last = loop.held.entries[4];
+	last->lease_end = deadline_in(1000);
+	take_all();
+	loop_report(&loop);
+	/* Too little is left to do anything under it, and the next heartbeat tells. */
+	loop_begin_waiting(&loop);
+	assert_int_equal(last->state, HELD_WAITING);
+	loop_heartbeat(&loop);
+	last->not_before = 0;
+	loop_begin_waiting(&loop);
+	assert_int_equal(last->state, HELD_RUNNING);
+	take_all();
+	assert_in_range(deadline_left(begun_until), 3500000, 3600000);
+}
+
+TEST(a_lease_whose_row_is_locked_is_neither_renewed_nor_over)
+{
+	Deadline former;
+
+	for (int i = 0; i < 5; i++)
+		loop_accept(&loop, new_job("a", OUTCOME_OK));
+	former = loop.held.entries[4]->lease_end;
+	control.lease = LEASE_LOCKED;
+	loop_heartbeat(&loop);
+	assert_int_equal(loop.held.count, 5);
+	assert_true(loop.held.entries[4]->lease_end == former);
+	assert_false(loop.held.entries[4]->lease_is_lost);
+}
+
+TEST(jobs_begin_in_the_order_in_which_they_came)
+{
+	for (int i = 0; i < 12; i++)
+		loop_accept(&loop, new_job(i < 4 ? "first" : i < 8 ? "second" : "third", OUTCOME_OK));
+	for (int round = 0; round < 3; round++)
+	{
+		static const char *const names[] = {"first", "second", "third"};
+
+		for (int i = 0; i < loop.held.count; i++)
+			assert_true((loop.held.entries[i]->state == HELD_RUNNING) ==
+						(strcmp(loop.held.entries[i]->job->lease, names[round]) == 0));
+		take_all();
+		loop_report(&loop);
+		loop_begin_waiting(&loop);
+	}
+	assert_int_equal(loop.held.count, 0);
+}
+
+TEST(who_stops_does_not_wait_for_each_refusal)
+{
+	for (int i = 0; i < 12; i++)
+		loop_accept(&loop, new_job("a", OUTCOME_OK));
+	control.release = CONTROL_REFUSED;
+	loop.stops = true;
+	loop_release_waiting(&loop);
+	assert_int_equal(control.releases, 1);
+	assert_int_equal(held_count(&loop.held, HELD_WAITING), 0);
+}
+
+TEST(a_claim_leaves_out_who_has_enough_waiting)
+{
+	PgError err;
+
+	for (int i = 0; i < 8; i++)
+		loop_accept(&loop, new_job("a", OUTCOME_OK));
+	control.claimable[0] = new_job("b", OUTCOME_OK);
+	control.claimable[0]->target_name = "other";
+	assert_int_equal(loop_claim(&loop, 5, &err), 1);
+	assert_string_equal(control.except_targets, "{\"t\"}");
+	assert_string_equal(control.except_stores, "{}");
+	assert_int_equal(held_count(&loop.held, HELD_RUNNING), 5);
+	/* The first result makes room for another to wait. */
+	take_all();
+	loop_begin_waiting(&loop);
+	loop.claim_wanted = false;
+	take_all();
+	assert_true(loop.claim_wanted);
+	assert_int_equal(loop_claim(&loop, 5, &err), 0);
+	assert_string_equal(control.except_targets, "{}");
+	control.answer = CONTROL_REFUSED;
+	assert_int_equal(loop_claim(&loop, 5, &err), -1);
+	assert_true(control.connected);
+	control.answer = CONTROL_LOST;
+	assert_int_equal(loop_claim(&loop, 5, &err), -1);
+	assert_false(control.connected);
 }
 
 TEST(a_target_that_fails_is_left_alone_while_others_go_on)
@@ -349,9 +495,11 @@ TEST(a_target_that_fails_is_left_alone_while_others_go_on)
 		loop_report(&loop);
 	}
 	assert_int_equal(control.reports, 5);
-	loop_accept(&loop, new_job("a", OUTCOME_TRANSIENT));
-	assert_int_equal(held_count(&loop.held, HELD_WAITING), 1);
-	assert_in_range(deadline_left(loop.held.entries[0]->not_before), 10000, 45000);
+	/* Others may reach it: what would wait as long as the pause is handed back. */
+	loop_accept(&loop, new_job("w", OUTCOME_TRANSIENT));
+	assert_int_equal(loop.held.count, 0);
+	assert_string_equal(control.released, "w");
+	assert_in_range(control.waits, 1000, 2000);
 	other = new_job("b", OUTCOME_OK);
 	other->target_name = "other";
 	loop_accept(&loop, other);
@@ -372,12 +520,18 @@ main(void)
 		LOOP_TEST(a_result_is_dropped_when_its_lease_ends_before_there_is_a_connection),
 		LOOP_TEST(a_report_whose_answer_was_lost_is_made_again),
 		LOOP_TEST(a_report_that_is_refused_is_made_again_a_little_later),
+		LOOP_TEST(a_report_that_is_always_refused_keeps_no_lease_for_ever),
 		LOOP_TEST(several_results_are_each_reported_once),
 		LOOP_TEST(a_job_whose_target_is_busy_waits_and_begins_when_there_is_room),
 		LOOP_TEST(who_stops_hands_back_what_waits_and_what_comes),
 		LOOP_TEST(more_than_can_be_held_are_handed_back),
 		LOOP_TEST(a_heartbeat_extends_what_is_held),
 		LOOP_TEST(a_lease_that_is_over_is_not_begun_under),
+		LOOP_TEST(what_has_waited_begins_under_the_renewed_lease),
+		LOOP_TEST(a_lease_whose_row_is_locked_is_neither_renewed_nor_over),
+		LOOP_TEST(jobs_begin_in_the_order_in_which_they_came),
+		LOOP_TEST(who_stops_does_not_wait_for_each_refusal),
+		LOOP_TEST(a_claim_leaves_out_who_has_enough_waiting),
 		LOOP_TEST(a_target_that_fails_is_left_alone_while_others_go_on),
 	};
 

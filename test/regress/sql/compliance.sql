@@ -134,7 +134,7 @@ SELECT t.may('t_nosy', 'SELECT * FROM rotor.compliance'), t.may('t_nosy', 'SELEC
 REVOKE ALL ON SCHEMA rotor FROM t_nosy;
 REVOKE ALL ON rotor.compliance FROM t_nosy;
 
-SELECT count(rotor.manage(secret)) FROM rotor.secrets WHERE policy = 't_bounded';
+SELECT count(rotor.manage(secret, policy => 'default')) FROM rotor.secrets WHERE policy = 't_bounded';
 SELECT count(rotor.unmanage(secret)) FROM rotor.secrets WHERE secret LIKE 't\_%';
 DELETE FROM rotor.policy WHERE name = 't_bounded';
 DROP ROLE t_hand, t_md5, t_well, t_bounded, t_idle, t_drifted, t_emptied, t_off, t_dead, t_nosy;

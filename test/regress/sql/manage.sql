@@ -41,8 +41,7 @@ SELECT rotor.manage('t_secret', 't_one');
 SELECT rotor.manage('t_secret', 't_nobody');
 SELECT rotor.manage('t_secret', policy => 'no such policy');
 :state
-SELECT rotor.manage('t_first', policy => NULL);
-:state
+SELECT name, policy FROM rotor.manage('t_first', policy => NULL);
 SELECT rotor.manage('t_first', store => NULL);
 SELECT rotor.manage('t_first', target => NULL);
 SELECT rotor.manage(NULL);

@@ -102,7 +102,10 @@ SELECT t.value('t_remote') AS before \gset
 SELECT status FROM rotor.rotate('t_remote', wait => false);
 SELECT t.claim();
 SELECT t.fails('t_remote', 'released');
-SELECT t.claim();
+-- A worker leaves out whom it cannot reach just now; a store of that name is somebody else.
+SELECT count(*) FROM rotor.claim('t', '{postgresql,mysql}', '{file}', 10, '{other,t_pg}');
+SELECT t.error($$SELECT rotor.claim('t', '{postgresql}', '{file}', 10, NULL)$$);
+SELECT string_agg(t.keep(j), ' ') FROM rotor.claim('t', '{postgresql,mysql}', '{file}', 10, '{t_file}', '{t_pg}') j;
 SELECT t.fails('t_remote', 'transient', '57P03', 'the database system is starting up');
 SELECT t.claim();
 SELECT job ->> 'attempt' AS attempt FROM t.job WHERE secret = 't_remote';
@@ -158,6 +161,7 @@ SELECT name, store FROM rotor.manage('t_stored', 'stored', 't_outside', 't_file'
 SELECT status FROM rotor.rotate('t_stored', wait => false);
 SELECT t.waits();
 SELECT count(*) FROM rotor.claim('t', '{postgresql,mysql}', '{aws}', 10);
+SELECT count(*) FROM rotor.claim('t', '{postgresql,mysql}', '{file}', 10, except_stores => '{t_file}');
 SELECT t.claim();
 SELECT job -> 'store' AS store FROM t.job WHERE secret = 't_stored';
 SELECT t.ok('t_stored'), t.ok('t_stored'), t.ok('t_stored'), t.ok('t_stored');
@@ -337,6 +341,18 @@ SELECT t.ok('t_double') FROM generate_series(1, 2);
 SELECT retire_at FROM rotor.secret WHERE name = 't_double';
 SELECT (rotor.unmanage('t_double')).name;
 
-SELECT (rotor.unmanage(name)).deleted_at IS NOT NULL AS unmanaged FROM rotor.secret WHERE name IN ('t_remote', 't_self', 't_stored', 't_published', 't_superuser');
+-- Out of a dump: what publishes outside may be the original's, also if the role is here; and no policy named is no other policy.
+CREATE ROLE t_cloned LOGIN;
+SELECT name, store, policy FROM rotor.manage('t_cloned', policy => 't_outside', store => 't_file');
+UPDATE rotor.secret SET system_identifier = 1 WHERE name IN ('t_cloned', 't_stored');
+SELECT secret_name, finding, remedy FROM rotor.reconcile() WHERE secret_name IN ('t_cloned', 't_stored') ORDER BY 1;
+SELECT secret, state FROM rotor.secrets WHERE secret IN ('t_cloned', 't_stored') ORDER BY 1;
+SELECT (rotor.manage(secret_name)).name FROM rotor.reconcile() WHERE finding = 'outside_unbound' ORDER BY 1;
+SELECT secret_name, finding FROM rotor.reconcile() WHERE secret_name IN ('t_cloned', 't_stored') ORDER BY 1;
+SELECT secret, policy FROM rotor.secrets WHERE secret IN ('t_cloned', 't_stored') ORDER BY 1;
+SELECT policy FROM rotor.manage('t_cloned', options => '{"key": "clone"}');
+SELECT policy FROM rotor.manage('t_cloned', policy => 'default');
+
+SELECT (rotor.unmanage(name)).deleted_at IS NOT NULL AS unmanaged FROM rotor.secret WHERE name IN ('t_remote', 't_self', 't_cloned', 't_stored', 't_published', 't_superuser');
 DROP OWNED BY t_worker, t_outsider;
-DROP ROLE t_superuser, t_outsider, t_worker, t_published;
+DROP ROLE t_superuser, t_outsider, t_worker, t_published, t_cloned;

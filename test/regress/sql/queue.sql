@@ -145,7 +145,7 @@ SELECT id FROM rotor.rotate('t_days', wait => false) \gset
 SELECT status FROM rotor.cancel(:'id');
 COMMIT;
 SELECT failures, state FROM rotor.secrets WHERE secret = 't_days';
-SELECT count(rotor.manage(secret)) FROM rotor.secrets WHERE secret IN ('t_days', 't_fails');
+SELECT count(rotor.manage(secret, policy => 'default')) FROM rotor.secrets WHERE secret IN ('t_days', 't_fails');
 SELECT count(rotor.unmanage(secret)) FROM rotor.secrets WHERE secret IN ('t_days', 't_fails');
 DELETE FROM rotor.policy WHERE name IN ('t_days', 't_five');
 DROP ROLE t_fails, t_days;
