@@ -252,13 +252,14 @@ END
 
 # Move the home database; uninstall
 {
-	my ($move, $rename) = blocks_under('Move the home database');
+	my ($move, $bind, $rename) = blocks_under('Move the home database');
 	my ($drop) = blocks_under('Uninstall');
 	my $before = current_password($home, 'app_user');
 	my $state = role_state($home, 'app_user');
 
 	like(run_block($home, $move), qr/app_user +\| bound\b.*second +\| bound\b/s, 'Move: every secret is in step with its role, once it is bound');
 	ok($before eq sql($home, q{SELECT rotor.get_secret('app_user') ->> 'password'}, dbname => 'vault'), 'Move: its password has come along');
+	is(sql($home, $bind->{text}, dbname => 'vault'), '', 'Move: nothing outside is left to bind');
 	is(role_state($home, 'app_user'), $state, 'Move: no role was touched');
 	run_block($home, $rename);
 	ok(poll_until(sub { sql($home, q{SELECT status FROM rotor.health() WHERE check_name = 'workers'}, dbname => 'control') eq 'ok' }),
