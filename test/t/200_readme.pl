@@ -126,7 +126,9 @@ sub run_block
 	my $text = $block->{text};
 
 	# Folders of the machine are played by folders of the test.
-	$text =~ s{/etc/rotor}{$run->{folder}/etc/rotor}g;
+	$text =~ s{/etc/rotor-keys}{$run->{folder}/etc/rotor-keys}g;
+	# Who runs the tests is the server's user.
+	$text =~ s{ -o postgres -g postgres }{ }g;
 	$text =~ s{/usr/local/bin/}{$run->{folder}/bin/}g;
 	my $result = $runner{ $block->{language} }->($node, $text, $run);
 	my $name = "$run->{name}: $block->{file}:$block->{line}";
@@ -147,7 +149,7 @@ for my $run ({ name => 'plain' }, { name => 'preloaded', preload => 1 })
 
 	$run->{folder} = PostgreSQL::Test::Utils::tempdir("machine_$run->{name}");
 	mkdir "$run->{folder}/$_" for qw(bin etc);
-	append_to_file("$run->{folder}/bin/rotor-keys", "#!/bin/sh\nexec cat '$run->{folder}/etc/rotor/rotor.key'\n");
+	append_to_file("$run->{folder}/bin/rotor-keys", "#!/bin/sh\nexec cat '$run->{folder}/etc/rotor-keys/rotor.key'\n");
 	chmod 0700, "$run->{folder}/bin/rotor-keys";
 
 	run_block($node, $_, $run) for grep { is_run($_) } map { @{ $blocks{$_} } } 'README.md', 'docs/monitoring.md', 'docs/scheduling.md';

@@ -20,7 +20,8 @@ mkdir "$machine/$_" for qw(etc backup);
 sub on_this_machine
 {
 	my ($text) = @_;
-	return $text =~ s{/etc/rotor}{$machine/etc/rotor}gr =~ s{/backup}{$machine/backup}gr;
+	# Who runs the tests is the server's user.
+	return $text =~ s{/etc/rotor-keys}{$machine/etc/rotor-keys}gr =~ s{ -o postgres -g postgres }{ }gr =~ s{/backup}{$machine/backup}gr;
 }
 
 #---------------------------------------------------------------------------------------------------------------------
@@ -125,11 +126,11 @@ END
 {
 	my @steps = blocks_under('Install');
 	is(run_block($home, shift @steps), sql($home, q{SELECT default_version FROM pg_available_extensions WHERE name = 'rotor'}), 'Install: it is there');
-	run_block($home, shift @steps) for 1 .. 2;
+	run_block($home, shift @steps) for 1 .. 3;
 	started_by_shell($home, $data);
 	is(run_block($home, shift @steps), "app_user|high\n\nsuccess", 'Install: the role is managed and rotated, and health() has nothing to say');
 	run_block($home, $_) for @steps;
-	is(slurp_file("$machine/backup/rotor.key"), slurp_file("$machine/etc/rotor/rotor.key"), 'Install: a copy of the key is kept');
+	is(slurp_file("$machine/backup/rotor.key"), slurp_file("$machine/etc/rotor-keys/rotor.key"), 'Install: a copy of the key is kept');
 	is(sql($home, q{SELECT rotor.get_secret('app_user') ->> 'username'}, user => 'app_user', host => '127.0.0.1',
 			password => current_password($home, 'app_user')), 'app_user', 'Install: the application reads its secret');
 }
@@ -213,7 +214,7 @@ END
 
 	sql($home, q{CREATE ROLE second LOGIN});
 	rotate_ok($home, $_, "A lost key: $_ has a value") for 'second', 'app_user', 'app_user';
-	rename "$machine/etc/rotor/rotor.key", "$machine/lost.key" or die "rename: $!";
+	rename "$machine/etc/rotor-keys/rotor.key", "$machine/lost.key" or die "rename: $!";
 	like(run_block($home, $which), qr/^error\|/m, 'A lost key: health() says so');
 	fails($home, q{SELECT rotor.get_secret('app_user')}, '58P01', undef, 'A lost key: nobody can read');
 	run_block($home, $new_key);
@@ -227,8 +228,8 @@ END
 	my ($look) = blocks_under('Failover');
 
 	# All keys are there, which the lost one is not: it comes back.
-	append_to_file("$machine/lost.key", slurp_file("$machine/etc/rotor/rotor.key"));
-	rename "$machine/lost.key", "$machine/etc/rotor/rotor.key" or die "rename: $!";
+	append_to_file("$machine/lost.key", slurp_file("$machine/etc/rotor-keys/rotor.key"));
+	rename "$machine/lost.key", "$machine/etc/rotor-keys/rotor.key" or die "rename: $!";
 	like(run_block($home, $rotate), qr/^(\S+)\n2\n\1\|2\z/, 'Rotate keys: every data key is under the new master key');
 	like(run_block($home, $data_key), qr/^t\nt\n.*^active\|\d+\z/ms, 'Rotate keys: there is a new data key');
 	# What a worker has in its hands at that moment, reseal() leaves to it.
@@ -251,13 +252,14 @@ END
 
 # Move the home database; uninstall
 {
-	my ($move, $rename) = blocks_under('Move the home database');
+	my ($move, $bind, $rename) = blocks_under('Move the home database');
 	my ($drop) = blocks_under('Uninstall');
 	my $before = current_password($home, 'app_user');
 	my $state = role_state($home, 'app_user');
 
 	like(run_block($home, $move), qr/app_user +\| bound\b.*second +\| bound\b/s, 'Move: every secret is in step with its role, once it is bound');
 	ok($before eq sql($home, q{SELECT rotor.get_secret('app_user') ->> 'password'}, dbname => 'vault'), 'Move: its password has come along');
+	is(sql($home, $bind->{text}, dbname => 'vault'), '', 'Move: nothing outside is left to bind');
 	is(role_state($home, 'app_user'), $state, 'Move: no role was touched');
 	run_block($home, $rename);
 	ok(poll_until(sub { sql($home, q{SELECT status FROM rotor.health() WHERE check_name = 'workers'}, dbname => 'control') eq 'ok' }),

@@ -19,6 +19,14 @@ my $bin = PostgreSQL::Test::Utils::tempdir('program');
 symlink the_program(), "$bin/rotor" or die "$bin/rotor: $!";
 $ENV{PATH} = "$bin:$ENV{PATH}";
 
+# What a machine has and this one may not: another user to become, the user rotor, the socket's usual folder.
+sub on_this_machine
+{
+	my ($node, $text) = @_;
+	my $socket = $node->host;
+	return $text =~ s{\bsudo -u postgres }{}gr =~ s{ -o rotor -g rotor }{ }gr =~ s{/var/run/postgresql}{$socket}gr;
+}
+
 sub run_page_block
 {
 	my ($node, $block, $change, %environment) = @_;
@@ -60,9 +68,19 @@ sub run_page_block
 	is_locked_out($second, 'app', 'wrong', 'which asks for one');
 	is(sql($node, q{SELECT string_agg(DISTINCT status, ',') FROM rotor.rotations WHERE secret LIKE 'pg2\_%'}), 'success', 'all rotations have succeeded');
 
-	my ($check) = grep { $_->{first} =~ /^rotor check / } blocks_of('docs/worker.md');
-	like(run_page_block($node, $check, sub { $_[0] }, %environment)->{out}, qr/^ok +target pg2: PostgreSQL /m,
+	# These commands of docs/worker.md have to bear the page's own settings, which are for the worker alone.
+	my @page = blocks_of('docs/worker.md');
+	my ($file) = grep { $_->{first} eq '[control]' } @page;
+	my ($check) = grep { $_->{first} =~ /\brotor check / } @page;
+	my ($adopt) = grep { $_->{first} =~ /\brotor set --adopt / } @page;
+	my $settings = PostgreSQL::Test::Utils::tempdir('settings') . '/rotor.conf';
+	my %its_settings = (ROTOR_CONTROL_PORT => $node->port, ROTOR_CONFIG => $settings);
+
+	append_to_file($settings, $file->{text} . "own_secret = rotor_worker\n");
+	like(run_page_block($node, $check, sub { on_this_machine($node, $_[0]) }, %its_settings)->{out}, qr/^ok +target pg2: PostgreSQL /m,
 		'rotor check has nothing to say against the target');
+	like(run_page_block($node, $adopt, sub { q{psql -X -A -t -c "SELECT rotor.get_secret('pg2_admin') ->> 'password'" | } . on_this_machine($node, $_[0]) },
+			%its_settings)->{out}, qr/^adopted$/m, 'rotor set makes known what the account has');
 
 	my $http = HTTP::Tiny->new(timeout => 60);
 	is($http->get("http://127.0.0.1:$metrics/readyz")->{status}, 200, 'the worker is ready');
@@ -126,11 +144,13 @@ my %not_run = (
 	'own_secret = rotor_worker' => 'likewise',
 	'{"action": "set", "secret": "mailer_key", "version": "…", "username": "api", "password": "…", "by": null, "options": {}}' =>
 	  'what the program reads; test_target_command.c has such',
-	'rotor check --control-user=postgres --metrics-listen=off' => 'run above, where the targets are',
-	'adduser --system --group --home /var/lib/rotor --no-create-home rotor' => 'needs root and systemd',
+	'sudo -u postgres rotor check --control-host=/var/run/postgresql --control-user=postgres \\' => 'run above, where the targets are',
+	'adduser --system --group --home /var/lib/rotor --no-create-home rotor' => 'needs root',
+	'systemctl enable --now rotor-worker' => 'needs root and systemd',
 	'[Service]' => 'needs systemd',
-	'rotor set --adopt pg2_admin --control-user=postgres' => 'the README has it too',
-	'rotor set --from-store orders --control-user=postgres' => '349_adopt_from_store.pl does this',
+	'sudo -u postgres rotor set --adopt pg2_admin --control-host=/var/run/postgresql --control-user=postgres --password-file=' => 'run above',
+	'sudo -u postgres rotor set --from-store orders --control-host=/var/run/postgresql --control-user=postgres --password-file=' =>
+	  '349_adopt_from_store.pl does this',
 	'curl -s http://127.0.0.1:9469/readyz' => 'asked above, without curl',
 	'rotor_control_connected == 0                          for 5 minutes' => 'expressions for Prometheus',
 );
@@ -148,7 +168,7 @@ my %not_run = (
 			pass("docs/worker.md:$block->{line}: not run: $not_run{ $block->{first} }");
 			next;
 		}
-		run_page_block($node, $block, sub { $_[0] =~ s{/var/lib/}{$folder/}gr });
+		run_page_block($node, $block, sub { on_this_machine($node, $_[0]) =~ s{/var/lib/}{$folder/}gr });
 	}
 	ok($met{$_}, "the block that begins with '$_' is still there") for sort keys %not_run;
 	ok(slurp_file("$folder/rotor/password") eq current_password($node, 'rotor_worker') . "\n", 'the file has the password of the role');
