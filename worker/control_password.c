@@ -90,12 +90,16 @@ bool
 control_password_get(const ControlPassword *password, SecretBuf *out, RotorError *err)
 {
 	const char *path = option_text(OPT_PASSWORD_FILE);
-	const SecretBuf *source = &from_environment;
+	bool has_own = own_is_there(password);
+	const SecretBuf *source = has_own ? &password->own : &from_environment;
 
-	if (own_is_there(password) && (password->prefers_own || path[0] == '\0'))
-		source = &password->own;
-	else if (path[0] != '\0')
-		return read_file(path, out, err);
+	if (path[0] != '\0' && !(has_own && password->prefers_own))
+	{
+		if (read_file(path, out, err))
+			return true;
+		if (!has_own)
+			return false;
+	}
 	return secret_buf_set(out, source->data, source->len, err);
 }
 

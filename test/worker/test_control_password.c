@@ -183,6 +183,51 @@ TEST(without_a_file_there_is_nothing_to_write)
 	control_password_wipe(&password);
 }
 
+static void
+assert_tried(const ControlPassword *password, const char *expected)
+{
+	SecretBuf tried = {0};
+	RotorError err;
+
+	assert_true(control_password_get(password, &tried, &err));
+	assert_string_equal(tried.data, expected);
+	secret_buf_wipe(&tried);
+}
+
+TEST(the_file_goes_first_and_whichever_was_refused_gives_way)
+{
+	ControlPassword password = begin("old\n");
+	SecretBuf refused = {0};
+	RotorError err;
+
+	assert_tried(&password, "old");
+	keep(&password, FIRST, "new");
+	assert_tried(&password, "old");
+	assert_true(secret_buf_set(&refused, "old", 3, &err));
+	control_password_was_refused(&password, &refused);
+	assert_tried(&password, "new");
+	assert_true(secret_buf_set(&refused, "new", 3, &err));
+	control_password_was_refused(&password, &refused);
+	assert_tried(&password, "old");
+	control_password_wipe(&password);
+}
+
+TEST(a_file_that_cannot_be_read_gives_way_to_a_value_that_is_known)
+{
+	ControlPassword password = begin("old\n");
+	SecretBuf tried = {0};
+	RotorError err = fresh_error();
+
+	put_file("old\n", 0644);
+	assert_false(control_password_get(&password, &tried, &err));
+	assert_non_null(strstr(err.message, "password"));
+	keep(&password, FIRST, "new");
+	assert_tried(&password, "new");
+	assert_int_equal(unlink(path), 0);
+	assert_tried(&password, "new");
+	control_password_wipe(&password);
+}
+
 int
 main(void)
 {
@@ -192,6 +237,8 @@ main(void)
 		cmocka_unit_test(another_error_another_value_and_the_same_error_much_later_are_told),
 		cmocka_unit_test(what_another_worker_has_written_is_not_written_again),
 		cmocka_unit_test(without_a_file_there_is_nothing_to_write),
+		cmocka_unit_test(the_file_goes_first_and_whichever_was_refused_gives_way),
+		cmocka_unit_test(a_file_that_cannot_be_read_gives_way_to_a_value_that_is_known),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

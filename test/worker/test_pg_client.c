@@ -221,6 +221,31 @@ TEST(a_server_that_was_given_the_password_is_the_last_one)
 	assert_int_equal(times_in_log(failure), before + 1);
 }
 
+TEST(that_a_password_was_refused_is_not_hidden_by_another_host)
+{
+	char closed[16];
+	int listener;
+	const char *others[] = {closed, peer_value(&peer, "port")};
+	PgError err;
+	JobValue wrong = value_of("plain", "no");
+	PgServer server = the_server("plain", &wrong.password);
+
+	(void) snprintf(closed, sizeof(closed), "%d", silent_port(&listener));
+	(void) close(listener);
+	server.host = "127.0.0.1,127.0.0.1";
+	server.read_write = true;
+	for (int i = 0; i < 2; i++)
+	{
+		char ports[32];
+
+		(void) snprintf(ports, sizeof(ports), "%s,%s", others[1 - i], others[i]);
+		server.port = ports;
+		assert_null(pg_connect(&server, deadline_in(20000), &err));
+		assert_string_equal(err.sqlstate, "28P01");
+		assert_true(err.used_password);
+	}
+}
+
 TEST(without_a_password_a_server_that_wants_one_is_not_answered)
 {
 	PgError err;
@@ -441,6 +466,7 @@ main(void)
 		cmocka_unit_test(a_server_that_says_nothing_ends_by_the_deadline),
 		cmocka_unit_test(of_several_hosts_the_first_that_lets_us_in_is_taken),
 		cmocka_unit_test(a_server_that_was_given_the_password_is_the_last_one),
+		cmocka_unit_test(that_a_password_was_refused_is_not_hidden_by_another_host),
 		cmocka_unit_test(without_a_password_a_server_that_wants_one_is_not_answered),
 		cmocka_unit_test(certificates_are_verified_and_never_is_a_weaker_mode_tried),
 		cmocka_unit_test(modes_in_which_libpq_would_ask_twice_do_not_exist),
