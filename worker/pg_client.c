@@ -491,8 +491,13 @@ finish_exec(PGconn *conn, int was_sent, Deadline deadline, PgAnswer **answer, Pg
 	if (!was_sent && PQstatus(conn) == CONNECTION_OK)
 	{
 		pg_error_say(err, PQerrorMessage(conn));
+		if (err->message[0] == '\0')
+			pg_error_say(err, "the statement could not be sent");
 		return PG_NOT_SENT;
 	}
+	/* There will be no result to wait for, and a part may have gone out before the connection broke. */
+	if (!was_sent)
+		return lost(err, PQerrorMessage(conn));
 	/* Nobody wants the rows: they need not all be held at once. */
 	if (answer == NULL)
 		(void) PQsetSingleRowMode(conn);
