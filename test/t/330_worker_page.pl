@@ -154,6 +154,25 @@ my %not_run = (
 	ok(slurp_file("$folder/rotor/password") eq current_password($node, 'rotor_worker') . "\n", 'the file has the password of the role');
 	is((stat "$folder/rotor/password")[2] & 07777, 0600, 'and nobody else can read it');
 	is(sql($node, q{SELECT count(*) FROM rotor.target WHERE type <> 'self'}), '4', 'the targets of the page are there');
+
+	# Those that no admin logs in to are looked at all the same.
+	my %environment = (ROTOR_CONTROL_HOST => $node->host, ROTOR_CONTROL_PORT => $node->port, ROTOR_CONFIG => '/dev/null');
+	my $check = sub { run_sh($node, 'rotor check --control-user=postgres --metrics-listen=off', %environment, @_) };
+	my $program = "$folder/mailer";
+
+	like($check->()->{out}, qr/^ok +target hooks: its options are right/m, 'rotor check looks at the options of an http target');
+	like($check->()->{out}, qr/^skip +target mailer: .*allow_commands is off$/m, 'and at no command where none is run');
+	like($check->(ROTOR_ALLOW_COMMANDS => 'on')->{out}, qr/^FAIL +target mailer: ENOENT: /m, 'else it says that the program is missing');
+	sql($node, qq{UPDATE rotor.target SET options = jsonb_set(options, '{command,0}', '"$program"') WHERE name = 'mailer'});
+	append_to_file($program, "#!/bin/sh\n");
+	chmod 0722, $program;
+	like($check->(ROTOR_ALLOW_COMMANDS => 'on')->{out}, qr/^FAIL +target mailer: EPERM: others can change/m, 'or that others can change it');
+	chmod 0700, $program;
+	like($check->(ROTOR_ALLOW_COMMANDS => 'on')->{out}, qr/^ok +target mailer: /m, 'or nothing against it');
+	sql($node, q{UPDATE rotor.target SET options = jsonb_set(options, '{login,method}', '"LOOK"') WHERE name = 'hooks'});
+	my $bad = $check->();
+	like($bad->{out}, qr/^FAIL +target hooks: option "login.method" /m, 'and what an http target would fail by for good');
+	ok(!$bad->{ok}, 'so the check fails');
 }
 
 done_testing();
