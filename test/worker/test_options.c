@@ -225,6 +225,15 @@ TEST(what_is_no_number_is_refused)
 	}
 }
 
+/* Else one control host that cannot be reached would look like a worker that hangs. */
+TEST(connecting_ends_long_before_the_worker_counts_as_stalled)
+{
+	RotorError err;
+
+	assert_true(options_set(OPT_CONNECT_TIMEOUT, "1min", &err));
+	assert_false(options_set(OPT_CONNECT_TIMEOUT, "60001ms", &err));
+}
+
 TEST(booleans_are_told_in_many_ways)
 {
 	static const char *const on[] = {"on", "TRUE", "yes", "1"};
@@ -515,6 +524,7 @@ main(void)
 		cmocka_unit_test(durations_have_units),
 		cmocka_unit_test(what_is_no_duration_is_refused),
 		cmocka_unit_test(what_is_no_number_is_refused),
+		cmocka_unit_test(connecting_ends_long_before_the_worker_counts_as_stalled),
 		cmocka_unit_test(booleans_are_told_in_many_ways),
 		cmocka_unit_test(a_choice_is_one_of_those),
 		cmocka_unit_test(a_text_that_is_bad_is_not_shown),
