@@ -1,10 +1,11 @@
 # The README's examples of a second PostgreSQL and of AWS Secrets Manager, with a worker, from their beginning to their end; and
-# every command of docs/worker.md that needs no other machine.
+# every command of docs/worker.md that needs no other machine. And how a worker keeps its own password.
 #
 # WORKER_PROGRAM is the program; without it one is built in the tests' copy of the checkout. What the commands print is not
 # shown: there are passwords in it.
 use strict;
 use warnings;
+use Fcntl qw(LOCK_EX);
 use HTTP::Tiny;
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
@@ -173,6 +174,38 @@ my %not_run = (
 	my $bad = $check->();
 	like($bad->{out}, qr/^FAIL +target hooks: option "login.method" /m, 'and what an http target would fail by for good');
 	ok(!$bad->{ok}, 'so the check fails');
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# The worker's own password, while its file cannot be written: whoever has the lock is another worker
+
+{
+	my $node = new_cluster('own_password', preload => 1);
+	my $file = write_password($node);
+	my $before = slurp_file($file);
+	my %settings = ('control-port' => $node->port, 'password-file' => $file, 'own-secret' => 'rotor_worker');
+	my $unwritten = sub { return grep { $_->{message} =~ /could not keep up with the password/ } log_lines($_[0]) };
+
+	sql($node, q{SELECT rotor.grant_access('rotor_worker', 'rotor_worker', 'read')});
+	my $worker = start_worker('own_password', %settings);
+	ok(poll_until(sub { is_ready($worker) }), 'a worker with a secret of its own is ready');
+
+	open my $lock, '>>', $file =~ s{/password$}{/.password.rotor-lock}r or die $!;
+	chmod 0600, $lock;
+	flock $lock, LOCK_EX or die $!;
+	sql($node, q{SELECT rotor.rotate('rotor_worker')});
+	ok(poll_until(sub { $unwritten->($worker) }), 'it says that it could not write its new password');
+	# Several polls more.
+	sleep 3;
+	is(scalar $unwritten->($worker), 1, 'once');
+	ok(slurp_file($file) eq $before, 'while the file has the former one');
+	close $lock;
+	my $current = current_password($node, 'rotor_worker');
+	ok(poll_until(sub { slurp_file($file) eq "$current\n" }), 'when the file can be written, it is, though no other password has come');
+	end_worker($worker);
+	$worker = start_worker('own_password_again', %settings);
+	ok(poll_until(sub { is_ready($worker) }), 'so the worker is let in after a restart');
+	end_worker($worker);
 }
 
 done_testing();
