@@ -14,6 +14,7 @@
 #include "http_server.h"
 #include "options.h"
 #include "process.h"
+#include "registry.h"
 #include "store.h"
 #include "target.h"
 
@@ -134,10 +135,10 @@ check_target(const Job *job, Deadline deadline)
 							job->target_type);
 	if (job->secret[0] == '\0')
 		return outcome_make(OUTCOME_OK, NULL, "not connected to: no secret is there");
-	if (job->admin.id[0] == '\0')
+	if (target->check_logs_in && job->admin.id[0] == '\0')
 		return outcome_make(OUTCOME_OK, NULL,
 							"not connected to: it has no admin, its accounts change themselves");
-	return target->check(job, &job->admin, deadline);
+	return target->check(job, job->admin.id[0] != '\0' ? &job->admin : NULL, deadline);
 }
 
 static Outcome
@@ -165,6 +166,14 @@ check_one(Check *check, bool is_store, const char *name)
 	if (control_check_job(check->db, is_store, name, &job, &err) != CONTROL_DONE)
 	{
 		tell(check, VERDICT_FAIL, "%s %s: %s", kind, name, err.message);
+		return;
+	}
+	if (!is_store && target_find(job->target_type) != NULL &&
+		!registry_serves_target(job->target_type, option_flag(OPT_ALLOW_COMMANDS)))
+	{
+		tell(check, VERDICT_SKIP,
+			 "target %s: no worker of these settings serves it: allow_commands is off", name);
+		job_free(job);
 		return;
 	}
 	outcome = is_store ? check_store(job, deadline) : check_target(job, deadline);

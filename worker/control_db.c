@@ -439,25 +439,16 @@ control_labelled_version(ControlDb *db, const char *secret, const char *stage,
 	return result;
 }
 
-ControlResult
-control_refresh_own_password(ControlDb *db, bool *changed, PgError *err)
+static ControlResult
+fetch_own_password(ControlDb *db, const char *secret, const char *version, bool *changed,
+				   PgError *err)
 {
-	const char *secret = option_text(OPT_OWN_SECRET);
-	char version[UUID_SIZE];
 	const char *values[] = {secret};
 	PgAnswer *answer;
-	ControlResult result;
 	RotorError bad;
-
-	*changed = false;
-	if (secret[0] == '\0')
-		return CONTROL_DONE;
-	result = control_labelled_version(db, secret, "current", version, err);
-	if (result != CONTROL_DONE || version[0] == '\0' ||
-		strcmp(version, control_password_version(&db->password)) == 0)
-		return result;
-	result =
+	ControlResult result =
 		control_call(db, "SELECT rotor.get_secret($1) ->> 'password'", 1, values, &answer, err);
+
 	if (result == CONTROL_DONE && pg_value(answer, 0, 0) != NULL)
 	{
 		*changed = true;
@@ -469,6 +460,42 @@ control_refresh_own_password(ControlDb *db, bool *changed, PgError *err)
 		}
 	}
 	pg_answer_free(answer);
+	return result;
+}
+
+static ControlResult
+save_own_password(ControlDb *db, bool *changed, PgError *err)
+{
+	RotorError bad;
+	bool is_news;
+
+	if (control_password_save(&db->password, &is_news, &bad))
+	{
+		*changed = true;
+		return CONTROL_DONE;
+	}
+	*err = (PgError){0};
+	pg_error_say(err, bad.message);
+	return is_news ? CONTROL_REFUSED : CONTROL_DONE;
+}
+
+ControlResult
+control_refresh_own_password(ControlDb *db, bool *changed, PgError *err)
+{
+	const char *secret = option_text(OPT_OWN_SECRET);
+	char version[UUID_SIZE];
+	ControlResult result;
+
+	*changed = false;
+	if (secret[0] == '\0')
+		return CONTROL_DONE;
+	result = control_labelled_version(db, secret, "current", version, err);
+	if (result == CONTROL_DONE && version[0] != '\0' &&
+		strcmp(version, control_password_version(&db->password)) != 0)
+		result = fetch_own_password(db, secret, version, changed, err);
+	/* Or else the file's password is the former one after the next restart. */
+	if (result == CONTROL_DONE && control_password_is_unsaved(&db->password))
+		result = save_own_password(db, changed, err);
 	return result;
 }
 

@@ -98,7 +98,8 @@ control_release(ControlDb *db, const Job *job, const char *reason, int64_t wait_
 
 /*
  * If own_secret is set: has its value changed? Then it is kept for the next connection, and password_file
- * is written anew. *changed tells so; an error about the file is in *err with CONTROL_REFUSED.
+ * is written anew. *changed tells so; an error about the file is in *err with CONTROL_REFUSED. Each call tries again
+ * to write what could not be written; the same error is CONTROL_REFUSED once in ten minutes, else CONTROL_DONE.
  */
 extern ControlResult control_refresh_own_password(ControlDb *db, bool *changed, PgError *err);
 

@@ -3,6 +3,7 @@
  */
 #include "control_password.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "options.h"
 
 #define LOCK_TIMEOUT_MS 2000
+#define TELL_AGAIN_MS	600000
 
 static const FileAccess private_access = {.mode = 0600, .group = (gid_t) -1};
 
@@ -58,7 +60,7 @@ cleanup:
 }
 
 static bool
-write_file(const char *path, const SecretBuf *value, RotorError *err)
+write_file(const char *path, const SecretBuf *value, Deadline lock_by, RotorError *err)
 {
 	AtomicFile file = {.folder = -1, .lock = -1};
 	SecretBuf line = {0};
@@ -67,7 +69,7 @@ write_file(const char *path, const SecretBuf *value, RotorError *err)
 
 	result = atomic_file_open(&file, path, &code, err);
 	if (result == FILE_DONE)
-		result = atomic_file_lock(&file, deadline_in(LOCK_TIMEOUT_MS), &code, err);
+		result = atomic_file_lock(&file, lock_by, &code, err);
 	if (result == FILE_DONE && (!secret_buf_set(&line, value->data, value->len, err) ||
 								!secret_buf_append(&line, "\n", 1, err)))
 		result = FILE_FAILED;
@@ -88,12 +90,16 @@ bool
 control_password_get(const ControlPassword *password, SecretBuf *out, RotorError *err)
 {
 	const char *path = option_text(OPT_PASSWORD_FILE);
-	const SecretBuf *source = &from_environment;
+	bool has_own = own_is_there(password);
+	const SecretBuf *source = has_own ? &password->own : &from_environment;
 
-	if (own_is_there(password) && (password->prefers_own || path[0] == '\0'))
-		source = &password->own;
-	else if (path[0] != '\0')
-		return read_file(path, out, err);
+	if (path[0] != '\0' && !(has_own && password->prefers_own))
+	{
+		if (read_file(path, out, err))
+			return true;
+		if (!has_own)
+			return false;
+	}
 	return secret_buf_set(out, source->data, source->len, err);
 }
 
@@ -117,18 +123,53 @@ bool
 control_password_keep(ControlPassword *password, const char *version, const char *value,
 					  RotorError *err)
 {
-	const char *path = option_text(OPT_PASSWORD_FILE);
-	SecretBuf there = {0};
-	RotorError unreadable;
-	bool is_written;
-
 	if (!secret_buf_set(&password->own, value, strlen(value), err))
 		return false;
 	(void) strncpy(password->own_version, version, UUID_SIZE - 1);
-	is_written = path[0] == '\0' || (read_file(path, &there, &unreadable) &&
-									 strcmp(there.data, password->own.data) == 0);
+	password->file_is_stale = option_text(OPT_PASSWORD_FILE)[0] != '\0';
+	password->failure[0] = '\0';
+	return true;
+}
+
+bool
+control_password_is_unsaved(const ControlPassword *password)
+{
+	return password->file_is_stale;
+}
+
+/* Remembers what is told. */
+static bool
+is_to_be_told(ControlPassword *password, const RotorError *err)
+{
+	if (strcmp(password->failure, err->message) == 0 && deadline_left(password->tell_again) > 0)
+		return false;
+	(void) snprintf(password->failure, sizeof(password->failure), "%s", err->message);
+	password->tell_again = deadline_in(TELL_AGAIN_MS);
+	return true;
+}
+
+bool
+control_password_save(ControlPassword *password, bool *is_news, RotorError *err)
+{
+	const char *path = option_text(OPT_PASSWORD_FILE);
+	/* Whoever tries at each poll does not keep the main loop waiting each time. */
+	Deadline lock_by = deadline_in(password->failure[0] == '\0' ? LOCK_TIMEOUT_MS : 0);
+	SecretBuf there = {0};
+	RotorError unreadable;
+
+	*is_news = false;
+	/* Another worker may have written it, where several share the file. */
+	if (password->file_is_stale)
+		password->file_is_stale =
+			!read_file(path, &there, &unreadable) || strcmp(there.data, password->own.data) != 0;
 	secret_buf_wipe(&there);
-	return is_written || write_file(path, &password->own, err);
+	if (password->file_is_stale)
+		password->file_is_stale = !write_file(path, &password->own, lock_by, err);
+	if (password->file_is_stale)
+		*is_news = is_to_be_told(password, err);
+	else
+		password->failure[0] = '\0';
+	return !password->file_is_stale;
 }
 
 void
@@ -136,4 +177,6 @@ control_password_wipe(ControlPassword *password)
 {
 	secret_buf_wipe(&password->own);
 	password->own_version[0] = '\0';
+	password->file_is_stale = false;
+	password->failure[0] = '\0';
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
+#include <regex.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,12 +155,24 @@ read_flags(Reading *reading, int argc, char **argv, int *rest, RotorError *err)
  * Environment
  */
 
-/* What Kubernetes sets in each container for a service that is called rotor. */
+/*
+ * What Kubernetes sets in each container for a service whose name begins with rotor. A port alone, which settings have
+ * too, is a URL there.
+ */
 static bool
-is_of_kubernetes(const char *name)
+is_of_kubernetes(const char *variable)
 {
-	return strncmp(name, "PORT", 4) == 0 || strncmp(name, "SERVICE_HOST", 12) == 0 ||
-		   strncmp(name, "SERVICE_PORT", 12) == 0;
+	static const char forms[] =
+		"^ROTOR(_[A-Z0-9_]+)?_(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|"
+		"PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=|PORT=(tcp|udp|sctp)://)";
+	regex_t pattern;
+	bool matches;
+
+	if (regcomp(&pattern, forms, REG_EXTENDED | REG_NOSUB) != 0)
+		return false;
+	matches = regexec(&pattern, variable, 0, NULL, 0) == 0;
+	regfree(&pattern);
+	return matches;
 }
 
 static bool
@@ -171,7 +184,7 @@ read_variable(Reading *reading, const char *variable, RotorError *err)
 	char source[NAME_MAX_SIZE + 32];
 	int id;
 
-	if (is_of_kubernetes(variable + 6))
+	if (is_of_kubernetes(variable))
 		return true;
 	(void) snprintf(name, sizeof(name), "%.*s", (int) (length - 6), variable + 6);
 	for (char *c = name; *c != '\0'; c++)

@@ -59,8 +59,9 @@ OPTION(CLAIM_BATCH, "claim_batch", .kind = OPTION_INTEGER, SAME("8"), .least = 1
 OPTION(POLL_INTERVAL, "poll_interval", .kind = OPTION_DURATION, EACH("1s", "5s", "5s"),
 	   .least = 100, .most = 3600000, .reload = true,
 	   .about = "How often jobs are asked for when nothing was notified.")
+/* At most half of what the main loop, which connects, may take for a turn before /healthz says 503. */
 OPTION(CONNECT_TIMEOUT, "connect_timeout", .kind = OPTION_DURATION, SAME("5s"), .least = 100,
-	   .most = 600000, .reload = true,
+	   .most = 60000, .reload = true,
 	   .about = "How long a connection may take to be made.")
 OPTION(ACT_TIMEOUT, "act_timeout", .kind = OPTION_DURATION, SAME("20s"), .least = 1000,
 	   .most = 3600000, .reload = true,

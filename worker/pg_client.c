@@ -249,6 +249,17 @@ is_final(const PgServer *server, const PgError *err)
 	return err->used_password || (err->sqlstate[0] != '\0' && strcmp(err->sqlstate, "57P03") != 0);
 }
 
+/*
+ * Of two failures in succession the one to be told: that a password or a role was refused (class 28) stays, for a host
+ * that is down says nothing against it; 28P01 is what another password can help against.
+ */
+static void
+keep_refusal(PgError *err, const PgError *former)
+{
+	if (strncmp(former->sqlstate, "28", 2) == 0 && strcmp(err->sqlstate, "28P01") != 0)
+		*err = *former;
+}
+
 /* Tries the addresses of one host; others: how many hosts come after it. */
 static PgClient *
 connect_host(const PgServer *server, Place *place, int others, Deadline deadline, PgError *err)
@@ -265,11 +276,13 @@ connect_host(const PgServer *server, Place *place, int others, Deadline deadline
 	for (int i = 0; why == NULL && i < addresses.count; i++)
 	{
 		int64_t left = deadline_left(deadline) / (addresses.count - i + others);
+		PgError former = *err;
 
 		place->address = is_folder ? NULL : addresses.address[i];
 		client = connect_place(server, place, deadline_in(left), deadline, err);
 		if (client != NULL || is_final(server, err))
 			break;
+		keep_refusal(err, &former);
 	}
 	place->address = NULL; /* it was one of ours */
 	return client;
@@ -316,15 +329,17 @@ pg_connect(const PgServer *server, Deadline deadline, PgError *err)
 		pg_error_say(err, "a host is needed, and one port for all or one for each");
 		goto cleanup;
 	}
-	for (int i = 0; client == NULL && i < host_count; i++)
+	for (int i = 0; i < host_count; i++)
 	{
 		Place place = {.host = host_parts[i],
 					   .port = port_parts[port_count == 1 ? 0 : i],
 					   .loopback = resolve_is_loopback(host_parts[i])};
+		PgError former = *err;
 
 		client = connect_host(server, &place, host_count - 1 - i, deadline, err);
-		if (client == NULL && is_final(server, err))
+		if (client != NULL || is_final(server, err))
 			break;
+		keep_refusal(err, &former);
 	}
 
 cleanup:
@@ -476,8 +491,13 @@ finish_exec(PGconn *conn, int was_sent, Deadline deadline, PgAnswer **answer, Pg
 	if (!was_sent && PQstatus(conn) == CONNECTION_OK)
 	{
 		pg_error_say(err, PQerrorMessage(conn));
+		if (err->message[0] == '\0')
+			pg_error_say(err, "the statement could not be sent");
 		return PG_NOT_SENT;
 	}
+	/* There will be no result to wait for, and a part may have gone out before the connection broke. */
+	if (!was_sent)
+		return lost(err, PQerrorMessage(conn));
 	/* Nobody wants the rows: they need not all be held at once. */
 	if (answer == NULL)
 		(void) PQsetSingleRowMode(conn);

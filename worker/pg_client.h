@@ -67,7 +67,8 @@ typedef enum PgWake
 extern void pg_client_init(void);
 
 /*
- * Connects to the first host that lets us in. NULL if none does, with *err filled: of the last one tried.
+ * Connects to the first host that lets us in. NULL if none does, with *err filled: of the last one tried,
+ * or of one before it that refused us (SQLSTATE of class 28).
  * A host that has been given the password is the last one, unless read_write. On success err->used_password
  * is filled.
  */

@@ -55,6 +55,14 @@ registry_store_types(char *out, size_t size)
 			(size_t) snprintf(out + used, size - used, "%s%s", i > 0 ? "," : "", stores[i]->type);
 }
 
+bool
+registry_serves_target(const char *type, bool with_commands)
+{
+	const TargetClass *target = target_find(type);
+
+	return target != NULL && (target != &target_command || with_commands);
+}
+
 void
 registry_target_types(bool with_commands, char *out, size_t size)
 {
@@ -63,7 +71,7 @@ registry_target_types(bool with_commands, char *out, size_t size)
 	out[0] = '\0';
 	for (size_t i = 0; targets[i] != NULL && used < size; i++)
 	{
-		if (targets[i] == &target_command && !with_commands)
+		if (!registry_serves_target(targets[i]->type, with_commands))
 			continue;
 		used += (size_t) snprintf(out + used, size - used, "%s%s", used > 0 ? "," : "",
 								  targets[i]->type);

@@ -14,5 +14,7 @@
 /* Joined by commas, cut to fit. */
 extern void registry_store_types(char *out, size_t size);
 extern void registry_target_types(bool with_commands, char *out, size_t size);
+/* Whether a worker would have it among its types. */
+extern bool registry_serves_target(const char *type, bool with_commands);
 
 #endif

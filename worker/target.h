@@ -38,8 +38,12 @@ typedef struct TargetClass
 	Outcome (*retire)(const Job *job, const JobValue *by, Deadline deadline);
 	/* Ends the account's other sessions, where that is possible; may be NULL. Its outcome is only logged. */
 	Outcome (*end_sessions)(const Job *job, const JobValue *by, Deadline deadline);
-	/* For `rotor check`: can it be reached, with the rights that set needs? Changes nothing. */
+	/*
+	 * For `rotor check`: can it be reached, with the rights that set needs? Changes nothing. by is NULL where the
+	 * target has no admin.
+	 */
 	Outcome (*check)(const Job *job, const JobValue *by, Deadline deadline);
+	bool check_logs_in; /* check needs by, and is not called without */
 } TargetClass;
 
 extern const TargetClass target_postgres, target_mysql, target_command, target_http;

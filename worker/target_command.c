@@ -249,8 +249,11 @@ target_command_check(const Job *job, const JobValue *by __attribute__((unused)),
 					 Deadline deadline __attribute__((unused)))
 {
 	Command command;
+	Outcome outcome = read_command(job, &command);
 
-	return read_command(job, &command);
+	return outcome.class == OUTCOME_OK
+			   ? outcome_make(OUTCOME_OK, NULL, "its program can be run, and was not")
+			   : outcome;
 }
 
 const TargetClass target_command = {

@@ -530,4 +530,5 @@ const TargetClass target_mysql = {
 	.retire = retire,
 	.end_sessions = end_sessions,
 	.check = check,
+	.check_logs_in = true,
 };

@@ -437,4 +437,5 @@ const TargetClass target_postgres = {
 	.retire = retire,
 	.end_sessions = end_sessions,
 	.check = check,
+	.check_logs_in = true,
 };

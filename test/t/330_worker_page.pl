@@ -1,10 +1,11 @@
 # The README's examples of a second PostgreSQL and of AWS Secrets Manager, with a worker, from their beginning to their end; and
-# every command of docs/worker.md that needs no other machine.
+# every command of docs/worker.md that needs no other machine. And how a worker keeps its own password.
 #
 # WORKER_PROGRAM is the program; without it one is built in the tests' copy of the checkout. What the commands print is not
 # shown: there are passwords in it.
 use strict;
 use warnings;
+use Fcntl qw(LOCK_EX);
 use HTTP::Tiny;
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
@@ -174,6 +175,57 @@ my %not_run = (
 	ok(slurp_file("$folder/rotor/password") eq current_password($node, 'rotor_worker') . "\n", 'the file has the password of the role');
 	is((stat "$folder/rotor/password")[2] & 07777, 0600, 'and nobody else can read it');
 	is(sql($node, q{SELECT count(*) FROM rotor.target WHERE type <> 'self'}), '4', 'the targets of the page are there');
+
+	# Those that no admin logs in to are looked at all the same.
+	my %environment = (ROTOR_CONTROL_HOST => $node->host, ROTOR_CONTROL_PORT => $node->port, ROTOR_CONFIG => '/dev/null');
+	my $check = sub { run_sh($node, 'rotor check --control-user=postgres --metrics-listen=off', %environment, @_) };
+	my $program = "$folder/mailer";
+
+	like($check->()->{out}, qr/^ok +target hooks: its options are right/m, 'rotor check looks at the options of an http target');
+	like($check->()->{out}, qr/^skip +target mailer: .*allow_commands is off$/m, 'and at no command where none is run');
+	like($check->(ROTOR_ALLOW_COMMANDS => 'on')->{out}, qr/^FAIL +target mailer: ENOENT: /m, 'else it says that the program is missing');
+	sql($node, qq{UPDATE rotor.target SET options = jsonb_set(options, '{command,0}', '"$program"') WHERE name = 'mailer'});
+	append_to_file($program, "#!/bin/sh\n");
+	chmod 0722, $program;
+	like($check->(ROTOR_ALLOW_COMMANDS => 'on')->{out}, qr/^FAIL +target mailer: EPERM: others can change/m, 'or that others can change it');
+	chmod 0700, $program;
+	like($check->(ROTOR_ALLOW_COMMANDS => 'on')->{out}, qr/^ok +target mailer: /m, 'or nothing against it');
+	sql($node, q{UPDATE rotor.target SET options = jsonb_set(options, '{login,method}', '"LOOK"') WHERE name = 'hooks'});
+	my $bad = $check->();
+	like($bad->{out}, qr/^FAIL +target hooks: option "login.method" /m, 'and what an http target would fail by for good');
+	ok(!$bad->{ok}, 'so the check fails');
+}
+
+#---------------------------------------------------------------------------------------------------------------------
+# The worker's own password, while its file cannot be written: whoever has the lock is another worker
+
+{
+	my $node = new_cluster('own_password', preload => 1);
+	my $file = write_password($node);
+	my $before = slurp_file($file);
+	my %settings = ('control-port' => $node->port, 'password-file' => $file, 'own-secret' => 'rotor_worker');
+	my $unwritten = sub { return grep { $_->{message} =~ /could not keep up with the password/ } log_lines($_[0]) };
+
+	sql($node, q{SELECT rotor.grant_access('rotor_worker', 'rotor_worker', 'read')});
+	my $worker = start_worker('own_password', %settings);
+	ok(poll_until(sub { is_ready($worker) }), 'a worker with a secret of its own is ready');
+
+	open my $lock, '>>', $file =~ s{/password$}{/.password.rotor-lock}r or die $!;
+	chmod 0600, $lock;
+	flock $lock, LOCK_EX or die $!;
+	sql($node, q{SELECT rotor.rotate('rotor_worker')});
+	ok(poll_until(sub { $unwritten->($worker) }), 'it says that it could not write its new password');
+	# Several polls more.
+	sleep 3;
+	is(scalar $unwritten->($worker), 1, 'once');
+	ok(slurp_file($file) eq $before, 'while the file has the former one');
+	close $lock;
+	my $current = current_password($node, 'rotor_worker');
+	ok(poll_until(sub { slurp_file($file) eq "$current\n" }), 'when the file can be written, it is, though no other password has come');
+	end_worker($worker);
+	$worker = start_worker('own_password_again', %settings);
+	ok(poll_until(sub { is_ready($worker) }), 'so the worker is let in after a restart');
+	end_worker($worker);
 }
 
 done_testing();

@@ -225,6 +225,15 @@ TEST(what_is_no_number_is_refused)
 	}
 }
 
+/* Else one control host that cannot be reached would look like a worker that hangs. */
+TEST(connecting_ends_long_before_the_worker_counts_as_stalled)
+{
+	RotorError err;
+
+	assert_true(options_set(OPT_CONNECT_TIMEOUT, "1min", &err));
+	assert_false(options_set(OPT_CONNECT_TIMEOUT, "60001ms", &err));
+}
+
 TEST(booleans_are_told_in_many_ways)
 {
 	static const char *const on[] = {"on", "TRUE", "yes", "1"};
@@ -307,13 +316,58 @@ TEST(what_is_unknown_is_refused_with_the_nearest_name)
 
 TEST(variables_of_kubernetes_are_left_alone)
 {
+	/* Of the services rotor, rotor-worker with a port of a name, and rotor-control, whose port has a setting's name. */
+	static const char *const variables[] = {"ROTOR_SERVICE_HOST=10.0.0.1",
+											"ROTOR_SERVICE_PORT=80",
+											"ROTOR_PORT=tcp://10.0.0.1:80",
+											"ROTOR_PORT_80_TCP=tcp://10.0.0.1:80",
+											"ROTOR_WORKER_SERVICE_HOST=fd00::1",
+											"ROTOR_WORKER_SERVICE_PORT=9469",
+											"ROTOR_WORKER_SERVICE_PORT_METRICS_2=9469",
+											"ROTOR_WORKER_PORT=udp://[fd00::1]:9469",
+											"ROTOR_WORKER_PORT_9469_TCP=tcp://[fd00::1]:9469",
+											"ROTOR_WORKER_PORT_9469_UDP_PROTO=udp",
+											"ROTOR_WORKER_PORT_9469_SCTP_PORT=9469",
+											"ROTOR_WORKER_PORT_9469_TCP_ADDR=fd00::1",
+											"ROTOR_CONTROL_PORT=tcp://10.0.0.1:5432",
+											"ROTORS=1",
+											NULL};
 	RotorError err;
 
-	assert_true(init(NULL,
-					 LIST("ROTOR_SERVICE_HOST=10.0.0.1", "ROTOR_SERVICE_PORT=80",
-						  "ROTOR_PORT_80_TCP=tcp://10.0.0.1:80", "ROTOR_PORT=tcp://10.0.0.1:80",
-						  "ROTORS=1"),
-					 "", &err));
+	assert_true(init(NULL, variables, "", &err));
+	assert_string_equal(option_text(OPT_CONTROL_PORT), "5432");
+	assert_string_equal(option_source(OPT_CONTROL_PORT), "default of profile prod");
+}
+
+TEST(what_only_looks_like_kubernetes_is_refused)
+{
+	static const char *const names[] = {
+		"ROTOR_PORT",
+		"ROTOR_CONTROLL_PORT",
+		"ROTOR_WORKER_SERVICE_HOSTS",
+		"ROTOR_WORKER_SERVICE_PORT_",
+		"ROTOR_worker_SERVICE_PORT",
+		"ROTOR_WORKERSERVICE_HOST",
+		"ROTOR_WORKER_PORT_TCP",
+		"ROTOR_WORKER_PORT_9469_HTTP",
+		"ROTOR_WORKER_PORT_9469_TCP_NAME",
+	};
+
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+	{
+		RotorError err;
+		char variable[64];
+
+		(void) snprintf(variable, sizeof(variable), "%s=5432", names[i]);
+		assert_false(init(NULL, LIST(variable), "", &err));
+		assert_non_null(strstr(err.message, names[i]));
+		assert_non_null(strstr(err.message, "is no setting"));
+	}
+	assert_refused(
+		NULL, LIST("ROTOR_CONTROL_PORT=tcp"), "",
+		"environment variable ROTOR_CONTROL_PORT: the setting \"control_port\" has a bad "
+		"value",
+		"Allowed: ports from 1 to 65535, joined by commas.");
 }
 
 TEST(a_flag_needs_its_value_and_comes_once)
@@ -470,12 +524,14 @@ main(void)
 		cmocka_unit_test(durations_have_units),
 		cmocka_unit_test(what_is_no_duration_is_refused),
 		cmocka_unit_test(what_is_no_number_is_refused),
+		cmocka_unit_test(connecting_ends_long_before_the_worker_counts_as_stalled),
 		cmocka_unit_test(booleans_are_told_in_many_ways),
 		cmocka_unit_test(a_choice_is_one_of_those),
 		cmocka_unit_test(a_text_that_is_bad_is_not_shown),
 		cmocka_unit_test(ports_are_one_or_several),
 		cmocka_unit_test(what_is_unknown_is_refused_with_the_nearest_name),
 		cmocka_unit_test(variables_of_kubernetes_are_left_alone),
+		cmocka_unit_test(what_only_looks_like_kubernetes_is_refused),
 		cmocka_unit_test(a_flag_needs_its_value_and_comes_once),
 		cmocka_unit_test(a_file_that_is_none_is_refused_by_its_line),
 		cmocka_unit_test(a_line_that_is_too_long_is_refused),

@@ -4,8 +4,10 @@
  */
 #include "support.h"
 
+#include <libpq-fe.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "peer.h"
@@ -13,6 +15,45 @@
 #include "resolve.h"
 
 static Peer peer;
+
+/* By a flag of the linker these stand before libpq's own: the connection can break when all has been looked at. */
+extern int real_send(PGconn *conn, const char *sql) __asm__("__real_PQsendQuery");
+extern int wrap_send(PGconn *conn, const char *sql) __asm__("__wrap_PQsendQuery");
+extern int real_send_params(PGconn *conn, const char *sql, int count, const Oid *types,
+							const char *const *values, const int *lengths, const int *formats,
+							int result_format) __asm__("__real_PQsendQueryParams");
+extern int wrap_send_params(PGconn *conn, const char *sql, int count, const Oid *types,
+							const char *const *values, const int *lengths, const int *formats,
+							int result_format) __asm__("__wrap_PQsendQueryParams");
+
+static bool breaks_before_sending;
+static bool is_seen_to_break; /* else libpq keeps a failure to send for the result */
+
+static void
+break_connection(PGconn *conn)
+{
+	if (!breaks_before_sending)
+		return;
+	assert_int_equal(shutdown(PQsocket(conn), SHUT_RDWR), 0);
+	if (is_seen_to_break)
+		assert_int_equal(PQconsumeInput(conn), 0);
+}
+
+int
+wrap_send(PGconn *conn, const char *sql)
+{
+	break_connection(conn);
+	return real_send(conn, sql);
+}
+
+int
+wrap_send_params(PGconn *conn, const char *sql, int count, const Oid *types,
+				 const char *const *values, const int *lengths, const int *formats,
+				 int result_format)
+{
+	break_connection(conn);
+	return real_send_params(conn, sql, count, types, values, lengths, formats, result_format);
+}
 
 static int
 start_peer(void **state __attribute__((unused)))
@@ -138,6 +179,30 @@ TEST(a_session_that_is_ended_within_a_statement_is_lost_and_before_one_nothing_w
 	pg_close(client);
 }
 
+TEST(a_statement_that_could_not_be_sent_is_never_done)
+{
+	PgAnswer *answer = NULL;
+	PgError err;
+
+	/* With and without an answer, by both protocols, told by libpq as a result and at once. */
+	for (int i = 0; i < 8; i++)
+	{
+		PgClient *client = connected("app", "app-password");
+		PgAnswer **wanted = i % 2 == 0 ? &answer : NULL;
+
+		breaks_before_sending = true;
+		is_seen_to_break = i >= 4;
+		assert_int_equal(
+			i % 4 < 2 ? pg_exec(client, "SELECT 1", 0, NULL, deadline_in(20000), wanted, &err)
+					  : pg_exec_script(client, "SELECT 1", deadline_in(20000), wanted, &err),
+			PG_LOST);
+		breaks_before_sending = false;
+		assert_null(answer);
+		assert_true(err.message[0] != '\0');
+		pg_close(client);
+	}
+}
+
 TEST(a_statement_ends_by_its_deadline)
 {
 	PgClient *client = connected("app", "app-password");
@@ -219,6 +284,31 @@ TEST(a_server_that_was_given_the_password_is_the_last_one)
 	assert_true(err.used_password);
 	assert_true(err.in_authentication);
 	assert_int_equal(times_in_log(failure), before + 1);
+}
+
+TEST(that_a_password_was_refused_is_not_hidden_by_another_host)
+{
+	char closed[16];
+	int listener;
+	const char *others[] = {closed, peer_value(&peer, "port")};
+	PgError err;
+	JobValue wrong = value_of("plain", "no");
+	PgServer server = the_server("plain", &wrong.password);
+
+	(void) snprintf(closed, sizeof(closed), "%d", silent_port(&listener));
+	(void) close(listener);
+	server.host = "127.0.0.1,127.0.0.1";
+	server.read_write = true;
+	for (int i = 0; i < 2; i++)
+	{
+		char ports[32];
+
+		(void) snprintf(ports, sizeof(ports), "%s,%s", others[1 - i], others[i]);
+		server.port = ports;
+		assert_null(pg_connect(&server, deadline_in(20000), &err));
+		assert_string_equal(err.sqlstate, "28P01");
+		assert_true(err.used_password);
+	}
 }
 
 TEST(without_a_password_a_server_that_wants_one_is_not_answered)
@@ -437,10 +527,12 @@ main(void)
 		cmocka_unit_test(copy_is_refused_instead_of_waited_for),
 		cmocka_unit_test(
 			a_session_that_is_ended_within_a_statement_is_lost_and_before_one_nothing_was_sent),
+		cmocka_unit_test(a_statement_that_could_not_be_sent_is_never_done),
 		cmocka_unit_test(a_statement_ends_by_its_deadline),
 		cmocka_unit_test(a_server_that_says_nothing_ends_by_the_deadline),
 		cmocka_unit_test(of_several_hosts_the_first_that_lets_us_in_is_taken),
 		cmocka_unit_test(a_server_that_was_given_the_password_is_the_last_one),
+		cmocka_unit_test(that_a_password_was_refused_is_not_hidden_by_another_host),
 		cmocka_unit_test(without_a_password_a_server_that_wants_one_is_not_answered),
 		cmocka_unit_test(certificates_are_verified_and_never_is_a_weaker_mode_tried),
 		cmocka_unit_test(modes_in_which_libpq_would_ask_twice_do_not_exist),

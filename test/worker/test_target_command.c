@@ -61,9 +61,8 @@ left_in(const char *name)
 	return text;
 }
 
-/* Runs the command (a JSON list) with more options. */
-static Outcome
-run_with(const char *command, const char *more, bool sets, int64_t ms)
+static Job *
+job_with(const char *command, const char *more)
 {
 	char target[2048];
 	TestJob test = {.version = {uuid('2'), "app", PASSWORD},
@@ -71,14 +70,20 @@ run_with(const char *command, const char *more, bool sets, int64_t ms)
 					.target = target,
 					.target_type = "command",
 					.step = "set"};
-	Outcome outcome;
-	Job *job;
 
 	assert_true(snprintf(target, sizeof(target), "{\"options\":{\"command\":%s%s}}", command,
 						 more) < (int) sizeof(target));
-	job = job_of(&test);
-	outcome = sets ? target_command.set(job, &job->version, &job->admin, deadline_in(ms))
-				   : target_command.login(job, &job->version, true, deadline_in(ms));
+	return job_of(&test);
+}
+
+/* Runs the command (a JSON list) with more options. */
+static Outcome
+run_with(const char *command, const char *more, bool sets, int64_t ms)
+{
+	Job *job = job_with(command, more);
+	Outcome outcome = sets ? target_command.set(job, &job->version, &job->admin, deadline_in(ms))
+						   : target_command.login(job, &job->version, true, deadline_in(ms));
+
 	job_free(job);
 	return outcome;
 }
@@ -430,6 +435,35 @@ TEST(a_program_that_others_can_change_is_not_run)
 	assert_string_equal(left_in("ran"), "ran\n");
 }
 
+/* As `rotor check` calls it where the target has no admin. */
+static Outcome
+check(const char *command)
+{
+	Job *job = job_with(command, "");
+	Outcome outcome = target_command.check(job, NULL, far_away());
+
+	job_free(job);
+	return outcome;
+}
+
+TEST(check_looks_at_the_program_and_does_not_run_it)
+{
+	char command[512];
+	Outcome outcome;
+
+	(void) snprintf(command, sizeof(command), "[\"%s\"]", script("program", "echo ran >$d/ran3"));
+	outcome = check(command);
+	assert_outcome(&outcome, OUTCOME_OK);
+	assert_int_equal(chmod(path_of("program"), 0757), 0);
+	outcome = check(command);
+	assert_outcome(&outcome, OUTCOME_PERMANENT);
+	assert_string_equal(outcome.code, "EPERM");
+	outcome = check("[\"/no/such\"]");
+	assert_outcome(&outcome, OUTCOME_PERMANENT);
+	assert_string_equal(outcome.code, "ENOENT");
+	assert_string_equal(left_in("ran3"), "");
+}
+
 TEST(bad_options_are_permanent_and_named)
 {
 	static const char *const options[][3] = {
@@ -558,6 +592,7 @@ main(void)
 		cmocka_unit_test(no_descriptor_is_left),
 		cmocka_unit_test(a_program_that_cannot_be_run_is_permanent),
 		cmocka_unit_test(a_program_that_others_can_change_is_not_run),
+		cmocka_unit_test(check_looks_at_the_program_and_does_not_run_it),
 		cmocka_unit_test(bad_options_are_permanent_and_named),
 		cmocka_unit_test(a_deadline_that_has_passed_starts_nothing),
 		cmocka_unit_test(much_input_and_output_do_not_block_each_other),

@@ -299,6 +299,41 @@ TEST(bad_options_are_permanent_and_named)
 	}
 }
 
+/* As `rotor check` calls it where the target has no admin: only what would be sent is made. */
+TEST(check_needs_no_admin_and_sends_nothing)
+{
+	static const struct
+	{
+		const char *set;
+		const char *login;
+		const char *bad; /* NULL: it is right */
+	} cases[] = {
+		{SET_JSON, "{\"url\":\"@/me\",\"auth\":\"X-Api-Key\"}", NULL},
+		{"{\"url\":\"@/key\",\"auth\":\"basic\",\"body\":{\"by\":\"{{by.password}}\"}}",
+		 "{\"url\":\"@/me\"}", NULL},
+		{"{\"url\":\"@/key\",\"auth\":\"basic\",\"ok\":200}", "{\"url\":\"@/me\"}", "set.ok"},
+		{SET_JSON, "{\"url\":\"@/me\",\"method\":\"LOOK\"}", "login.method"},
+	};
+	cJSON *before = last_request();
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		Job *job = job_with(cases[i].set, cases[i].login, "s3cret");
+		Outcome outcome = target_http.check(job, NULL, far_away());
+
+		assert_outcome(&outcome, cases[i].bad == NULL ? OUTCOME_OK : OUTCOME_PERMANENT);
+		assert_non_null(strstr(outcome.message, cases[i].bad != NULL ? cases[i].bad : "nothing"));
+		job_free(job);
+	}
+	{
+		cJSON *after = last_request();
+
+		assert_true(cJSON_Compare(before, after, true));
+		cJSON_Delete(after);
+	}
+	cJSON_Delete(before);
+}
+
 TEST(a_login_has_no_credential_of_another)
 {
 	Outcome outcome = login_with("{\"url\":\"@/me\",\"body\":\"{{by.password}}\"}", "s3cret");
@@ -353,6 +388,7 @@ main(void)
 		cmocka_unit_test(a_lost_answer_of_set_is_unknown),
 		cmocka_unit_test(a_service_that_is_away_is_transient),
 		cmocka_unit_test(bad_options_are_permanent_and_named),
+		cmocka_unit_test(check_needs_no_admin_and_sends_nothing),
 		cmocka_unit_test(a_login_has_no_credential_of_another),
 		cmocka_unit_test(a_body_has_a_largest_size),
 	};
