@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs rotor's tests on other major versions of PostgreSQL than the machine's own: `make test-majors` is the way to call it.
 #
-#   17        on Debian trixie
+#   17        on Debian trixie, without the longest files of test/t, which 18 and the machine's own major run
 #   18        on Debian forky
 #   upgrade   pg_upgrade from 15 to 17 to 18, test/majors/*.pl, on forky with the older servers beside its own
 #
@@ -26,6 +26,8 @@ readonly majors=${MAJORS:-$all_majors}
 readonly tests=${TESTS:-build unit regress isolation tap demo}
 readonly unit_targets=${ROTOR_UNIT_TARGETS:-check check-sanitize}
 readonly upgraded_from=(15 17)
+# Crashes at each step, leaks, odd servers, years of maintenance: half of the time of all, and the newest major has them too.
+readonly newest=18 only_newest='^t/(11|13|14|15|17)'
 
 work=
 
@@ -185,7 +187,8 @@ run_tests() {
     shift 4
 
     rm -f "$root$sources/build/test-result"
-    in_folder "$root" env ROTOR_UNIT_TARGETS="$unit_targets" make -C "$sources" --no-print-directory test-only \
+    # Two folders share the machine.
+    in_folder "$root" env ROTOR_UNIT_TARGETS="$unit_targets" ROTOR_TEST_JOBS="${ROTOR_TEST_JOBS:-2}" make -C "$sources" --no-print-directory test-only \
         PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" "$@" 2>&1 || true
     if line=$(cat "$root$sources/build/test-result" 2>/dev/null) &&
         [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
@@ -197,9 +200,10 @@ run_tests() {
 }
 
 run_major() {
-    local major=$1 root=$2 variables=(TESTS="$tests")
+    local major=$1 root=$2 variables=(TESTS="$tests") files=${TAP:-}
 
-    [[ -z ${TAP:-} ]] || variables+=(TAP="$TAP")
+    [[ -n $files || $major == "$newest" ]] || files=$(cd test && printf '%s ' t/*.pl | tr ' ' '\n' | grep -vE "$only_newest" | tr '\n' ' ')
+    [[ -z $files ]] || variables+=(TAP="$files")
     [[ -z ${REGRESS:-} ]] || variables+=(REGRESS="$REGRESS")
     [[ -z ${ISOLATION:-} ]] || variables+=(ISOLATION="$ISOLATION")
     copy_sources "$root/tmp/rotor-majors/rotor"

@@ -10,7 +10,7 @@
 #   neighbours_first, neighbours_last   beside pgaudit, pg_stat_statements, auto_explain, pg_cron and a module with password
 #                  rules, a history and hooks; rotor is the first or the last in shared_preload_libraries
 #
-# Each has a server and a database of its own, made with its settings. Two run at a time. The servers of test/t have
+# Each has a server and a database of its own, made with its settings. Several run at a time. The servers of test/t have
 # wal_level = minimal and no WAL senders anyhow, unless they need more.
 
 set -euo pipefail
@@ -21,7 +21,8 @@ source scripts/cluster.sh
 source test/suite.sh
 
 readonly all_environments="neighbours_first serializable neighbours_last search_path lc_messages wal_level workers"
-readonly jobs=${ROTOR_TEST_JOBS:-2}
+jobs=${ROTOR_TEST_JOBS:-$(($(nproc) + 1))} # environments at once
+readonly jobs
 workspace_join "$1"
 readonly pgxs_dir=$2
 readonly modules="$workspace/modules"
