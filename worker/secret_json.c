@@ -6,6 +6,7 @@
  */
 #include "secret_json.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +130,21 @@ unmark_numbers(cJSON *item) /* NOLINT(misc-no-recursion): cJSON limits the depth
 }
 
 cJSON *
+secret_json_read(const char *text, size_t len, bool whole, RotorError *err)
+{
+	cJSON *tree;
+
+	/* cJSON does not say why it gives up, but an allocation that fails does. */
+	errno = 0;
+	tree = cJSON_ParseWithLengthOpts(text, len + 1, NULL, whole);
+	if (tree == NULL && errno == ENOMEM)
+		(void) error_set(err, ROTOR_ERROR_SPACE, "out of memory");
+	else if (tree == NULL)
+		(void) error_set(err, ROTOR_ERROR_FORMAT, "not JSON");
+	return tree;
+}
+
+cJSON *
 secret_json_parse(const char *text, size_t len, RotorError *err)
 {
 	/* Each marked number has more than DIGITS_KEPT bytes of its own. */
@@ -152,7 +168,9 @@ secret_json_parse(const char *text, size_t len, RotorError *err)
 						  "Remove control characters, such as those written \\u0000 or \\u0001.");
 		goto cleanup;
 	}
-	tree = cJSON_ParseWithLengthOpts(marked, used + 1, NULL, true);
+	tree = secret_json_read(marked, used, true, err);
+	if (tree == NULL && err->code == ROTOR_ERROR_SPACE)
+		goto cleanup;
 	if (!cJSON_IsObject(tree) || !unmark_numbers(tree))
 	{
 		cJSON_Delete(tree);

@@ -16,9 +16,15 @@
 
 /*
  * Reads an object. NULL with *err (FORMAT, never with content) if it is none, or if it holds what could
- * not be written back as it was: a NUL character in a string. The caller frees by cJSON_Delete().
+ * not be written back as it was: a NUL character in a string; SPACE if memory ran out. The caller frees by cJSON_Delete().
  */
 extern cJSON *secret_json_parse(const char *text, size_t len, RotorError *err);
+
+/*
+ * Reads any JSON text, with a NUL behind its len bytes, as cJSON does; whole: nothing but white space may follow what was
+ * read. NULL with *err: SPACE if memory ran out, which says nothing about the text, else FORMAT.
+ */
+extern cJSON *secret_json_read(const char *text, size_t len, bool whole, RotorError *err);
 
 /* The text of a tree, for a machine or (pretty) for a reader; NULL: out of memory. Freed by cJSON_free(). */
 extern char *secret_json_print(const cJSON *tree, bool pretty);

@@ -128,6 +128,18 @@ vault_kv_call(const VaultSecret *vault, VaultCall *call, const char *kind, const
 	return vault_call(&vault->server, call, answer, outcome);
 }
 
+/*
+ * Does Vault itself say that nothing is there? Of a path that is not, the list of errors is empty; of a deleted version
+ * the metadata are given. A proxy has a 404 of its own while the server behind it is away.
+ */
+static bool
+says_nothing_is_there(const VaultEntry *entry)
+{
+	const cJSON *errors = cJSON_GetObjectItemCaseSensitive(entry->tree, "errors");
+
+	return cJSON_IsArray(errors) ? cJSON_GetArraySize(errors) == 0 : entry->version > 0;
+}
+
 /* Takes the answer to a reading apart; nothing there is no error. */
 static Outcome
 take_entry(const VaultSecret *vault, const VaultCall *call, const HttpAnswer *answer,
@@ -147,13 +159,10 @@ take_entry(const VaultSecret *vault, const VaultCall *call, const HttpAnswer *an
 	metadata = cJSON_GetObjectItemCaseSensitive(outer, "metadata");
 	data = cJSON_GetObjectItemCaseSensitive(outer, "data");
 	entry->version = job_integer(metadata, "version", 0);
+	if (entry->tree == NULL && answer->body_len > 0 && err.code == ROTOR_ERROR_SPACE)
+		return no_memory();
 	if (answer->status == 404)
-	{
-		/* Of a path that is not there the list of errors is empty; a mount that is not there is one. */
-		if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(entry->tree, "errors")) > 0)
-			return vault_outcome(&vault->server, call, answer);
-		return ok();
-	}
+		return says_nothing_is_there(entry) ? ok() : vault_outcome(&vault->server, call, answer);
 	if (entry->tree == NULL && answer->body_len > 0)
 		return outcome_of_error(OUTCOME_PERMANENT, &err);
 	if (!cJSON_IsObject(data) || entry->version <= 0)

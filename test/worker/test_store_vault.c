@@ -501,6 +501,52 @@ TEST(statuses_have_their_classes)
 	}
 }
 
+TEST(a_404_that_is_not_vaults_does_not_say_that_nothing_is_there)
+{
+	static const char *const bodies[] = {"\"404 page not found\"",
+										 "\"default backend - 404\"",
+										 "\"<html>\"",
+										 "\"\"",
+										 "{}",
+										 "[]",
+										 "{\"errors\":null}",
+										 "{\"error\":\"not found\"}",
+										 "{\"data\":{\"data\":null}}"};
+
+	for (size_t i = 0; i < COUNT_OF(bodies); i++)
+	{
+		TestJob test = rotation();
+		StoreLabels labels;
+		char fail[256];
+		Outcome outcome;
+		Job *job;
+
+		tell("reset", "{}");
+		vault_forget_tokens();
+		enrol();
+		assert_run(&test, false, OUTCOME_OK);
+		test.step = "finish";
+		test.look = true;
+		job = job_of(&test);
+		for (int skip = 0; skip < 2; skip++)
+		{
+			/* KEY is read first, then what is pending. */
+			(void) snprintf(fail, sizeof(fail),
+							"{\"method\":\"GET\",\"match\":\"data/\",\"status\":404,"
+							"\"skip\":%d,\"body\":%s}",
+							skip, bodies[i]);
+			tell("fail", fail);
+			outcome = store_vault.look(job, &labels, far_away());
+			assert_outcome(&outcome, OUTCOME_TRANSIENT);
+			tell("fail", fail);
+			outcome = store_vault.promote(job, far_away());
+			assert_outcome(&outcome, OUTCOME_TRANSIENT);
+			assert_string_equal(kept("rotor/db/app", "password"), OLD);
+		}
+		job_free(job);
+	}
+}
+
 TEST(a_sealed_server_is_transient)
 {
 	TestJob test = rotation();
@@ -1009,6 +1055,7 @@ main(void)
 		T(a_deleted_secret_is_written_again),
 		T(namespaces_and_strange_keys_are_kept_apart),
 		T(statuses_have_their_classes),
+		T(a_404_that_is_not_vaults_does_not_say_that_nothing_is_there),
 		T(a_sealed_server_is_transient),
 		T(throttling_says_how_long_to_wait),
 		T(a_lost_answer_is_looked_for),
