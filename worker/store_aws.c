@@ -319,24 +319,34 @@ detach_pending(const AwsSecret *secret, const cJSON *description)
 	return aws_move_label(secret, AWS_PENDING, id, "");
 }
 
+/* What is known of the label current while it is moved. */
+typedef struct Move
+{
+	bool stands; /* the new version has it: what fails then does not say that nothing was changed */
+	bool refused; /* AWS compared, and another version had it than we saw */
+} Move;
+
 static Outcome
-promote_once(const AwsSecret *secret, bool *moved)
+promote_once(const AwsSecret *secret, Move *move)
 {
 	const char *id = secret->job->version.id;
 	cJSON *description = NULL;
 	char current[AWS_VERSION_SIZE];
 	Outcome outcome = aws_describe(secret, &description);
 
+	*move = (Move){0};
 	if (!is_ok(&outcome))
 		return outcome;
 	aws_label_holder(description, AWS_CURRENT, current);
-	if (strcmp(current, id) != 0)
+	move->stands = strcmp(current, id) == 0;
+	if (!move->stands)
 	{
 		outcome = look_at_current(secret, description, current);
 		if (is_ok(&outcome))
 		{
 			outcome = aws_move_label(secret, AWS_CURRENT, current, id);
-			*moved = is_ok(&outcome);
+			move->stands = is_ok(&outcome);
+			move->refused = is_code(&outcome, "InvalidParameterException");
 		}
 	}
 	if (is_ok(&outcome))
@@ -349,16 +359,19 @@ static Outcome
 promote(const Job *job, Deadline deadline)
 {
 	AwsSecret secret;
-	bool moved = false;
+	Move move;
 	Outcome outcome = aws_secret_open(&secret, job, deadline);
 
 	if (!is_ok(&outcome))
 		return outcome;
-	outcome = promote_once(&secret, &moved);
-	/* Labels moved between our look and our move: AWS compares, and refuses. Look again, once. */
-	if (!moved && is_code(&outcome, "InvalidParameterException"))
-		outcome = promote_once(&secret, &moved);
-	return moved ? after_change(outcome) : outcome;
+	outcome = promote_once(&secret, &move);
+	/* Labels moved between our look and our move. Look again, once. */
+	if (move.refused)
+		outcome = promote_once(&secret, &move);
+	/* What we see lags behind what AWS compares with; it may even be that an earlier attempt moved the label. */
+	if (move.refused)
+		outcome.class = OUTCOME_TRANSIENT;
+	return move.stands ? after_change(outcome) : outcome;
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include "secret_json.h"
 
 #define PENDING_SUFFIX ".rotor-pending"
+#define CAS_REFUSED	   "check-and-set parameter did not match" /* in Vault's words, and OpenBao's */
 
 static Outcome
 ok(void)
@@ -248,7 +249,8 @@ send_write(const VaultSecret *vault, const char *key, const VaultEntry *entry, c
 
 /*
  * After a write that did not simply succeed: reads the path anew into *entry. OK if the job's version is
- * there; SUPERSEDED if the check-and-set failed because another version is; what the write said otherwise.
+ * there; SUPERSEDED if the check-and-set failed because another version is; TRANSIENT if it failed and what is read is
+ * no newer than before; what the write said otherwise.
  */
 static Outcome
 look_after_write(const VaultSecret *vault, const char *key, const Job *job, VaultEntry *entry,
@@ -265,9 +267,13 @@ look_after_write(const VaultSecret *vault, const char *key, const Job *job, Vaul
 		return ok();
 	if (wrote.class == OUTCOME_SUPERSEDED && looked.class != OUTCOME_OK)
 		return looked;
-	/* The version is the one that was asked for, so something else was bad in the request. */
+	/*
+	 * The version is the one that was asked for: a reading that lags behind (of a standby, of a proxy) and a write that
+	 * did not, or else something other was bad in the request.
+	 */
 	if (wrote.class == OUTCOME_SUPERSEDED && entry->version == version)
-		wrote.class = OUTCOME_PERMANENT;
+		wrote.class =
+			strstr(wrote.message, CAS_REFUSED) != NULL ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT;
 	/* Another write came first, so the one that got no answer can never succeed. */
 	if (wrote.class == OUTCOME_UNKNOWN && looked.class == OUTCOME_OK && entry->version > version)
 		wrote.class = OUTCOME_SUPERSEDED;

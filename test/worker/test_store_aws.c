@@ -831,9 +831,30 @@ TEST(labels_that_moved_between_look_and_move_are_looked_at_again)
 	script_answer(script, 400, "", refused);
 	script_answer(script, 200, "", DESCRIPTION);
 	script_answer(script, 400, "", refused);
-	assert_outcome(promote(job), OUTCOME_PERMANENT);
+	/* What is read lags behind: the next attempt may see it, and nothing is undone for that. */
+	assert_outcome(promote(job), OUTCOME_TRANSIENT);
 	assert_int_equal(script_requests(script), 11);
 	job_free(job);
+}
+
+TEST(what_fails_when_the_version_is_current_already_is_unknown)
+{
+	static const char both[] =
+		"{\"Name\":\"k\",\"VersionIdsToStages\":{\"00000000-0000-4000-8000-000000000001\":"
+		"[\"AWSPREVIOUS\"],\"00000000-0000-4000-8000-000000000002\":[\"AWSCURRENT\",\"AWSPENDING\"]}}";
+	static const char *const refused[] = {"{\"__type\":\"AccessDeniedException\"}",
+										  "{\"__type\":\"InvalidParameterException\"}", THROTTLED};
+
+	for (size_t i = 0; i < COUNT_OF(refused); i++)
+	{
+		Job *job = scripted_job();
+
+		script_answer(script, 200, "", both);
+		script_answer(script, 400, "", refused[i]);
+		assert_outcome(promote(job), OUTCOME_UNKNOWN);
+		assert_int_equal(script_requests(script), 2 * (int) (i + 1));
+		job_free(job);
+	}
 }
 
 TEST(a_version_that_aws_ignored_gets_its_label)
@@ -1036,6 +1057,7 @@ main(void)
 		WITH_SCRIPT(a_peer_that_falls_silent_holds_up_no_longer_than_deadline_or_lease),
 		WITH_SCRIPT(what_fails_after_something_was_changed_is_unknown),
 		WITH_SCRIPT(labels_that_moved_between_look_and_move_are_looked_at_again),
+		WITH_SCRIPT(what_fails_when_the_version_is_current_already_is_unknown),
 		WITH_SCRIPT(a_version_that_aws_ignored_gets_its_label),
 		WITH_SCRIPT(a_secret_that_aws_rotates_itself_is_left_alone),
 		WITH_SCRIPT(credentials_that_have_expired_are_asked_for_again_once),

@@ -394,6 +394,61 @@ TEST(an_edit_between_reading_and_writing_is_kept)
 	assert_string_equal(kept("rotor/db/app", "password"), NEW);
 }
 
+/* Somebody else writes KEY right before the next write, with the former value and that note. */
+static void
+race_with(const char *note)
+{
+	char race[512];
+
+	(void) snprintf(race, sizeof(race),
+					"{\"path\":\"rotor/db/app\",\"data\":{\"username\":\"app\",\"password\":\"x\","
+					"\"rotor_version\":\"%s\",\"note\":\"%s\"}}",
+					uuid('1'), note);
+	tell("race", race);
+}
+
+TEST(edits_without_end_are_no_other_version)
+{
+	TestJob test = rotation();
+	int before;
+
+	enrol();
+	assert_run(&test, false, OUTCOME_OK);
+	tell("set", "{\"race_each_time\":true}");
+	race_with("mine");
+	before = calls("POST", "secret/data/rotor/db/app");
+	assert_run(&test, true, OUTCOME_TRANSIENT);
+	assert_int_equal(calls("POST", "secret/data/rotor/db/app"), before + 3);
+	assert_string_equal(kept("rotor/db/app", "note"), "mine");
+	tell("set", "{\"race_each_time\":false}");
+	assert_run(&test, true, OUTCOME_OK);
+	assert_string_equal(kept("rotor/db/app", "note"), "mine");
+	assert_string_equal(kept("rotor/db/app", "password"), NEW);
+}
+
+TEST(a_check_and_set_that_is_refused_while_a_reading_lags_behind_is_transient)
+{
+	static const char stale[] =
+		"{\"method\":\"GET\",\"match\":\"data/rotor/db/app\",\"status\":200,\"skip\":%d,"
+		"\"body\":{\"data\":{\"data\":{\"username\":\"app\",\"password\":\"x\","
+		"\"rotor_version\":\"%s\"},\"metadata\":{\"version\":1}}}}";
+	TestJob test = rotation();
+	char fail[512];
+
+	enrol();
+	assert_run(&test, false, OUTCOME_OK);
+	assert_run(&test, true, OUTCOME_OK);
+	/* The write was done, and is not seen: KEY first, with nothing pending, and KEY again. */
+	(void) snprintf(fail, sizeof(fail), stale, 0, uuid('1'));
+	tell("fail", fail);
+	(void) snprintf(fail, sizeof(fail), stale, 1, uuid('1'));
+	tell("fail", fail);
+	assert_run(&test, true, OUTCOME_TRANSIENT);
+	test.look = true;
+	assert_run(&test, true, OUTCOME_OK);
+	assert_string_equal(kept("rotor/db/app", "password"), NEW);
+}
+
 TEST(a_rotation_that_came_first_supersedes)
 {
 	TestJob test = rotation();
@@ -1051,6 +1106,8 @@ main(void)
 		T(the_same_version_with_another_value_is_refused),
 		T(a_job_without_the_value_promotes_the_pending_one),
 		T(an_edit_between_reading_and_writing_is_kept),
+		T(edits_without_end_are_no_other_version),
+		T(a_check_and_set_that_is_refused_while_a_reading_lags_behind_is_transient),
 		T(a_rotation_that_came_first_supersedes),
 		T(a_deleted_secret_is_written_again),
 		T(namespaces_and_strange_keys_are_kept_apart),
