@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "job.h"
+#include "secret_json.h"
 
 #define BYTE_ORDER_MARK "\xef\xbb\xbf"
 
@@ -219,9 +219,11 @@ splice(const char *text, const cJSON *tree, const cJSON *set, const cJSON *fill,
 char *
 json_splice(const char *text, const cJSON *set, const cJSON *fill, RotorError *err)
 {
-	cJSON *tree = cJSON_ParseWithOpts(text, NULL, 1);
+	cJSON *tree = secret_json_read(text, strlen(text), true, err);
 	Output output = {0};
 
+	if (tree == NULL && err->code == ROTOR_ERROR_SPACE)
+		return NULL;
 	if (!cJSON_IsObject(tree))
 		error_set(err, ROTOR_ERROR_FORMAT, "not a JSON object");
 	else if ((output.text = cJSON_malloc(room(text, tree, set, fill))) == NULL)

@@ -29,7 +29,7 @@ ok(void)
 static Outcome
 no_memory(void)
 {
-	return outcome_make(OUTCOME_INTERNAL, NULL, "out of memory");
+	return outcome_make(OUTCOME_TRANSIENT, "ENOMEM", "out of memory");
 }
 
 static bool
@@ -86,15 +86,21 @@ judge_description(const cJSON *description)
 	return ok();
 }
 
-/* Whether the value of that text is the job's new one. */
-static bool
-is_new_value(const Job *job, const char *text)
+/* OK if the value of that text is the job's new one. */
+static Outcome
+compare_value(const Job *job, const char *text)
 {
-	cJSON *tree = cJSON_Parse(text);
-	bool same = secret_json_holds(tree, &job->version);
+	RotorError err;
+	cJSON *tree = secret_json_read(text, strlen(text), false, &err);
+	Outcome outcome = ok();
 
+	if (tree == NULL && err.code == ROTOR_ERROR_SPACE)
+		return no_memory();
+	if (!secret_json_holds(tree, &job->version))
+		outcome = outcome_make(OUTCOME_PERMANENT, "ResourceExistsException",
+							   "the version %s has another value at AWS", job->version.id);
 	cJSON_Delete(tree);
-	return same;
+	return outcome;
 }
 
 /* The version is there already: with the same value its label is seen to, another one cannot be replaced. */
@@ -108,9 +114,8 @@ republish(const AwsSecret *secret)
 	char pending[AWS_VERSION_SIZE];
 	Outcome outcome = aws_get_value(secret, NULL, job->version.id, &reply, &text);
 
-	if (is_ok(&outcome) && !is_new_value(job, text))
-		outcome = outcome_make(OUTCOME_PERMANENT, "ResourceExistsException",
-							   "the version %s has another value at AWS", job->version.id);
+	if (is_ok(&outcome))
+		outcome = compare_value(job, text);
 	cJSON_Delete(reply);
 	if (is_ok(&outcome))
 		outcome = aws_describe(secret, &description);
@@ -213,13 +218,16 @@ compare_current(const AwsSecret *secret, const cJSON *description, const char *t
 	char current[AWS_VERSION_SIZE];
 	cJSON *value;
 	bool gives_way;
+	RotorError err;
 	Outcome outcome;
 
 	aws_label_holder(description, AWS_CURRENT, current);
-	value = cJSON_Parse(text);
+	value = secret_json_read(text, strlen(text), false, &err);
 	/* There is a version, whatever it holds. */
-	if (value == NULL)
+	if (value == NULL && err.code != ROTOR_ERROR_SPACE)
 		value = cJSON_CreateObject();
+	if (value == NULL)
+		return no_memory();
 	gives_way = secret_json_gives_way(job, current, value);
 	cJSON_Delete(value);
 	if (gives_way)
@@ -430,10 +438,12 @@ read_current(const Job *job, SecretBuf *username, SecretBuf *password, Deadline 
 	outcome = aws_get_value(&secret, AWS_CURRENT, NULL, &reply, &text);
 	if (is_ok(&outcome))
 	{
-		tree = cJSON_ParseWithOpts(text, NULL, 1);
+		tree = secret_json_read(text, strlen(text), true, &err);
 		name = job_string(tree, "username");
 		value = job_string(tree, "password");
-		if (name == NULL || value == NULL)
+		if (tree == NULL && err.code == ROTOR_ERROR_SPACE)
+			outcome = no_memory();
+		else if (name == NULL || value == NULL)
 			outcome = outcome_make(OUTCOME_PERMANENT, NULL,
 								   "the secret's value at AWS is no JSON object with username and "
 								   "password");
