@@ -173,6 +173,7 @@ list_members(const Job *job, const JobValue *value, cJSON *set, cJSON *fill)
 Outcome
 aws_make_text(const Job *job, const JobValue *value, const char *former, char **text)
 {
+	static const char *const path[] = {NULL};
 	cJSON *set = cJSON_CreateObject();
 	cJSON *fill = cJSON_CreateObject();
 	Outcome outcome = no_memory();
@@ -197,7 +198,7 @@ aws_make_text(const Job *job, const JobValue *value, const char *former, char **
 				outcome_make(OUTCOME_PERMANENT, NULL,
 							 "the value would have %zu bytes, more than the %d that AWS takes",
 							 strlen(*text), MAX_VALUE);
-		else
+		else if (secret_json_prove(*text, path, value))
 			outcome = ok();
 	}
 	if (!is_ok(&outcome))

@@ -23,6 +23,9 @@ typedef struct SecretFile
 	PgpassKey line;	   /* without username */
 	char number[16];   /* the port, where it is given as a number */
 
+	const JobValue
+		*made; /* what was put into the tree, and is to be in what is written; NULL: nothing */
+
 	cJSON *tree;
 	cJSON
 		*secret; /* in the tree: the object of this secret, maybe empty; never NULL after loading */

@@ -189,17 +189,30 @@ secret_json_print(const cJSON *tree, bool pretty)
 	return pretty ? cJSON_Print(tree) : cJSON_PrintUnformatted(tree);
 }
 
+/* libcjson up to 1.7.15 does not look whether there was memory for the name, and puts the item there without one. */
+static bool
+replace(cJSON *object, cJSON *old, const char *name, cJSON *item)
+{
+	size_t size = strlen(name) + 1;
+
+	item->string = cJSON_malloc(size);
+	if (item->string == NULL)
+		return false;
+	memcpy(item->string, name, size);
+	return cJSON_ReplaceItemViaPointer(object, old, item);
+}
+
 /* Takes the item over, also if it fails. */
 static bool
 put(cJSON *object, const char *name, cJSON *item)
 {
+	cJSON *old = cJSON_GetObjectItemCaseSensitive(object, name);
 	bool done;
 
 	if (item == NULL)
 		return false;
-	done = cJSON_GetObjectItemCaseSensitive(object, name) != NULL
-			   ? cJSON_ReplaceItemInObjectCaseSensitive(object, name, item)
-			   : cJSON_AddItemToObject(object, name, item);
+	done =
+		old != NULL ? replace(object, old, name, item) : cJSON_AddItemToObject(object, name, item);
 	if (!done)
 		cJSON_Delete(item);
 	return done;
@@ -257,6 +270,30 @@ secret_json_holds(const cJSON *object, const JobValue *value)
 	return value->username != NULL &&
 		   equals(job_string(object, "username"), value->username, strlen(value->username)) &&
 		   equals(job_string(object, "password"), value->password.data, value->password.len);
+}
+
+/* As secret_json_holds(); a value whose password is not known here has one, whichever. */
+static bool
+holds_some(const cJSON *object, const JobValue *value)
+{
+	if (value->password.len > 0)
+		return secret_json_holds(object, value);
+	return job_text(object, "password", NULL) != NULL && value->username != NULL &&
+		   equals(job_string(object, "username"), value->username, strlen(value->username));
+}
+
+bool
+secret_json_prove(const char *text, const char *const path[], const JobValue *value)
+{
+	cJSON *tree = cJSON_Parse(text);
+	const cJSON *object = tree;
+	bool holds;
+
+	for (; *path != NULL; path++)
+		object = cJSON_GetObjectItemCaseSensitive(object, *path);
+	holds = holds_some(object, value);
+	cJSON_Delete(tree);
+	return holds;
 }
 
 bool

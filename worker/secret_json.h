@@ -44,6 +44,13 @@ extern bool secret_json_set(cJSON *object, const char *name, const char *text);
 extern bool secret_json_holds(const cJSON *object, const JobValue *value);
 
 /*
+ * Does the text, read as whoever reads it from the store will, hold the value? Asked of each text before it is sent:
+ * nothing that went wrong while it was made, for lack of memory above all, may publish another password. path: the names of
+ * the members that lead to the object, ended by NULL. False also if there is no memory to tell.
+ */
+extern bool secret_json_prove(const char *text, const char *const path[], const JobValue *value);
+
+/*
  * May what a store has as current give way to the job's version: the former version, the one before, where the store
  * lags behind, or one that somebody else wrote with the former value? id: its uuid, empty if it has none of
  * rotor's; value: NULL, there is nothing. In an emergency everything may.

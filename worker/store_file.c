@@ -126,6 +126,7 @@ publish_into(SecretFile *file, const Job *job)
 	version = make_version(file, job);
 	if (version == NULL || !secret_file_set(file, "pending", version))
 		return no_memory();
+	file->made = &job->version;
 	return secret_file_write(file);
 }
 
@@ -152,6 +153,7 @@ promote_into(SecretFile *file, const Job *job)
 	version = make_version(file, job);
 	if (version == NULL || !secret_file_move(file, version))
 		return no_memory();
+	file->made = &job->version;
 	return secret_file_write_promotion(file);
 }
 

@@ -215,8 +215,10 @@ vault_kv_is(const VaultEntry *entry, const Job *job)
  * check-and-set failed, or the request was refused as bad, and nothing was written; else as vault_call().
  */
 static Outcome
-send_write(const VaultSecret *vault, const char *key, const VaultEntry *entry, cJSON *data)
+send_write(const VaultSecret *vault, const char *key, const Job *job, const VaultEntry *entry,
+		   cJSON *data)
 {
+	static const char *const path_in_body[] = {"data", NULL};
 	VaultCall call = {.method = "POST"};
 	char path[VAULT_PATH_SIZE + 512];
 	cJSON *body = cJSON_CreateObject();
@@ -231,7 +233,7 @@ send_write(const VaultSecret *vault, const char *key, const VaultEntry *entry, c
 	else
 		cJSON_Delete(data);
 	call.body = text;
-	if (text != NULL &&
+	if (text != NULL && secret_json_prove(text, path_in_body, &job->version) &&
 		vault_kv_call(vault, &call, "data", key, path, sizeof(path), &answer, &outcome) &&
 		answer.status != 200)
 	{
@@ -284,5 +286,5 @@ Outcome
 vault_kv_write(const VaultSecret *vault, const char *key, const Job *job, VaultEntry *entry,
 			   cJSON *data)
 {
-	return look_after_write(vault, key, job, entry, send_write(vault, key, entry, data));
+	return look_after_write(vault, key, job, entry, send_write(vault, key, job, entry, data));
 }

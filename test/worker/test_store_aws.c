@@ -12,6 +12,7 @@
 #include "aws_credentials.h"
 #include "http_script.h"
 #include "peer.h"
+#include "short_memory.h"
 #include "store.h"
 #include "traces.h"
 
@@ -587,6 +588,50 @@ TEST(wrong_keys_are_refused_and_right_ones_are_not)
 	job_free(job);
 }
 
+/*
+ * Whatever allocation fails, the step may be tried again, nothing is taken for somebody else's, and no other value
+ * is published.
+ */
+TEST(memory_that_runs_out_is_transient_and_publishes_nothing_else)
+{
+	bool failed = true;
+
+	NEED_MOTO();
+	for (int n = 1; failed; n++)
+	{
+		char key[32];
+		Job *job;
+		Outcome outcome;
+
+		(void) snprintf(key, sizeof(key), "short%d", n);
+		tell_moto(
+			"CreateSecret",
+			"{\"Name\":\"%s\",\"ClientRequestToken\":\"%s\",\"SecretString\":\"{\\\"username\\\":"
+			"\\\"app\\\",\\\"password\\\":\\\"p1-\\\\\\\"\\\\\\\\/\xc3\xbc'$\\\"}\"}",
+			key, uuid(7));
+		job = moto_job(key, 2, 1);
+		short_memory_at(n);
+		outcome = publish(job);
+		failed = short_memory_end();
+		if (outcome.class != OUTCOME_OK && outcome.class != OUTCOME_UNKNOWN)
+			assert_outcome(outcome, OUTCOME_TRANSIENT);
+		assert_outcome(publish(job), OUTCOME_OK);
+		assert_text(key, "AWSPENDING",
+					"{\"username\":\"app\",\"password\":\"" PASSWORD_JSON
+					"\",\"port\":5433,\"engine\":\"postgres\",\"host\":\"db.example\","
+					"\"dbname\":\"app\"}",
+					2);
+		short_memory_at(n);
+		outcome = promote(job);
+		failed = short_memory_end() || failed;
+		if (outcome.class != OUTCOME_OK && outcome.class != OUTCOME_UNKNOWN)
+			assert_outcome(outcome, OUTCOME_TRANSIENT);
+		assert_outcome(promote(job), OUTCOME_OK);
+		assert_labels(job, 0, 2, 7);
+		job_free(job);
+	}
+}
+
 static void
 put_masked(JobValue *value, int version, const char *masked)
 {
@@ -1050,6 +1095,7 @@ main(void)
 		WITH_MOTO(the_prefix_is_put_before_the_key_and_create_says_whether_a_secret_is_made),
 		WITH_MOTO(a_value_too_long_for_aws_is_not_sent),
 		WITH_MOTO(wrong_keys_are_refused_and_right_ones_are_not),
+		WITH_MOTO(memory_that_runs_out_is_transient_and_publishes_nothing_else),
 		WITH_MOTO(no_trace_of_a_password_is_left_in_memory),
 		WITH_SCRIPT(errors_are_told_apart_by_type_and_status_wherever_the_type_stands),
 		WITH_SCRIPT(what_aws_asks_to_wait_is_passed_on),

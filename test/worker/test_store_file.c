@@ -18,6 +18,7 @@
 #include "job_of.h"
 #include "pgpass.h"
 #include "secret_json.h"
+#include "short_memory.h"
 #include "store.h"
 
 #define OLD "old:secret\\1"
@@ -826,6 +827,58 @@ TEST(what_may_not_be_written_is_permanent)
 	fail_everywhere("json", EACCES, OUTCOME_PERMANENT);
 }
 
+/* Runs a step of which one allocation fails; true if it came to that. */
+static bool
+run_short(const TestJob *test, bool promote, int allocation)
+{
+	TestJob with_step = *test;
+	Outcome outcome;
+	bool failed;
+	Job *job;
+
+	with_step.step = promote ? "finish" : "publish";
+	job = job_of(&with_step);
+	short_memory_at(allocation);
+	outcome = promote ? store_file.promote(job, far_away()) : store_file.publish(job, far_away());
+	failed = short_memory_end();
+	job_free(job);
+	/* Of two files the first may have been written. */
+	if (outcome.class != OUTCOME_OK && outcome.class != OUTCOME_UNKNOWN)
+		assert_outcome(&outcome, OUTCOME_TRANSIENT);
+	return failed;
+}
+
+/*
+ * Whatever allocation fails, the step may be tried again, nothing is taken for somebody else's, and no other value
+ * is published.
+ */
+TEST(memory_that_runs_out_is_transient_and_publishes_nothing_else)
+{
+	static const char *const formats[] = {"json", "pgpass"};
+
+	for (size_t i = 0; i < COUNT_OF(formats); i++)
+	{
+		bool failed = true;
+
+		for (int n = 1; failed; n++)
+		{
+			char name[32];
+			TestJob test;
+
+			(void) snprintf(name, sizeof(name), "%s%d", formats[i], n);
+			enrol(options_json(name, formats[i], ""));
+			test = rotation(options_json(name, formats[i], ""));
+			failed = run_short(&test, false, n);
+			assert_reads(&test, OLD);
+			assert_int_equal(run(&test, false).class, OUTCOME_OK);
+			failed = run_short(&test, true, n) || failed;
+			assert_int_equal(run(&test, true).class, OUTCOME_OK);
+			assert_reads(&test, NEW);
+			assert_labels(&test, "", uuid('2'), uuid('1'));
+		}
+	}
+}
+
 /* ------------------------------------------------------------------------------------------------
  * pgpass
  */
@@ -1003,6 +1056,7 @@ main(void)
 		T(a_full_disk_changes_nothing_and_may_go_by_itself),
 		T(a_read_only_disk_changes_nothing_and_may_go_by_itself),
 		T(what_may_not_be_written_is_permanent),
+		T(memory_that_runs_out_is_transient_and_publishes_nothing_else),
 		T(the_line_has_the_current_value_only),
 		T(fields_of_the_line_can_be_given),
 		T(lines_of_others_are_kept),

@@ -12,6 +12,7 @@
 #include "job_of.h"
 #include "options.h"
 #include "peer.h"
+#include "short_memory.h"
 #include "store.h"
 #include "vault_session.h"
 
@@ -683,6 +684,45 @@ TEST(a_write_that_may_still_arrive_is_unknown)
 	assert_labels(&test, "", uuid('2'), uuid('1'));
 }
 
+/*
+ * Whatever allocation fails, the step may be tried again, nothing is taken for somebody else's, and no other value
+ * is published.
+ */
+TEST(memory_that_runs_out_is_transient_and_publishes_nothing_else)
+{
+	TestJob test = rotation();
+	bool failed = true;
+
+	for (int n = 1; failed; n++)
+	{
+		failed = false;
+		tell("reset", "{}");
+		enrol();
+		for (int promote = 0; promote < 2; promote++)
+		{
+			TestJob with_step = test;
+			Outcome outcome;
+			Job *job;
+
+			with_step.step = promote ? "finish" : "publish";
+			job = job_of(&with_step);
+			short_memory_at(n);
+			outcome = promote ? store_vault.promote(job, far_away())
+							  : store_vault.publish(job, far_away());
+			failed = short_memory_end() || failed;
+			job_free(job);
+			if (outcome.class != OUTCOME_OK && outcome.class != OUTCOME_UNKNOWN)
+				assert_outcome(&outcome, OUTCOME_TRANSIENT);
+			assert_string_equal(kept("rotor/db/app", "password"),
+								promote && outcome.class == OUTCOME_OK ? NEW : OLD);
+			assert_run(&test, promote, OUTCOME_OK);
+		}
+		assert_string_equal(kept("rotor/db/app", "password"), NEW);
+		assert_string_equal(kept("rotor/db/app", "host"), "db.example");
+		assert_labels(&test, "", uuid('2'), uuid('1'));
+	}
+}
+
 TEST(a_server_that_is_away_is_transient)
 {
 	TestJob test = rotation();
@@ -1117,6 +1157,7 @@ main(void)
 		T(throttling_says_how_long_to_wait),
 		T(a_lost_answer_is_looked_for),
 		T(a_write_that_may_still_arrive_is_unknown),
+		T(memory_that_runs_out_is_transient_and_publishes_nothing_else),
 		T(a_server_that_is_away_is_transient),
 		T(a_silent_server_does_not_hold_us),
 		T(what_cannot_be_tidied_is_only_noted),
