@@ -19,8 +19,8 @@
 
 typedef enum HttpResult
 {
-	HTTP_ANSWERED,	/* a whole answer, whatever its status */
-	HTTP_NOT_SENT,	/* nothing can have reached the peer: no address, no connection, TLS refused */
+	HTTP_ANSWERED, /* a whole answer, whatever its status */
+	HTTP_NOT_SENT, /* nothing can have reached the peer: no address, no connection, TLS refused, no memory */
 	HTTP_NO_ANSWER, /* it may have taken effect: sent in part or whole, the answer is missing */
 	HTTP_BAD		/* the request itself is bad: a URL that may not be used; err says why */
 } HttpResult;

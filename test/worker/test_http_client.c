@@ -17,8 +17,48 @@
 #include "http_script.h"
 #include "peer.h"
 #include "traces.h"
+#include "wipe_heap.h"
 
 static Script *script;
+
+/* ---- libcurl's heap: the linker puts these before those of wipe_heap.c ---- */
+
+static _Thread_local int allocations_left; /* the one that makes it 0 gets nothing */
+
+extern void *__real_wipe_malloc(size_t size);
+extern void *__real_wipe_calloc(size_t count, size_t size);
+extern void *__real_wipe_realloc(void *block, size_t size);
+extern char *__real_wipe_strdup(const char *text);
+extern void *__wrap_wipe_malloc(size_t size);
+extern void *__wrap_wipe_calloc(size_t count, size_t size);
+extern void *__wrap_wipe_realloc(void *block, size_t size);
+extern char *__wrap_wipe_strdup(const char *text);
+
+void *
+__wrap_wipe_malloc(size_t size)
+{
+	return --allocations_left != 0 ? __real_wipe_malloc(size) : NULL;
+}
+
+void *
+__wrap_wipe_calloc(size_t count, size_t size)
+{
+	return --allocations_left != 0 ? __real_wipe_calloc(count, size) : NULL;
+}
+
+void *
+__wrap_wipe_realloc(void *block, size_t size)
+{
+	return --allocations_left != 0 ? __real_wipe_realloc(block, size) : NULL;
+}
+
+char *
+__wrap_wipe_strdup(const char *text)
+{
+	return --allocations_left != 0 ? __real_wipe_strdup(text) : NULL;
+}
+
+/* ---- what the tests are made of ---- */
 
 static int
 start_script(void **state __attribute__((unused)))
@@ -383,6 +423,37 @@ TEST(a_header_or_method_that_could_become_two_is_refused)
 	assert_int_equal(script_connections(script), 0);
 }
 
+TEST(memory_that_runs_out_says_nothing_against_the_request)
+{
+	bool failed = true;
+
+	for (int n = 1; failed; n++)
+	{
+		HttpRequest request = {.method = "POST",
+							   .url = script_url(script, "/path?q=1"),
+							   .headers = {"A: b", "C: d"},
+							   .body = "b",
+							   .body_len = 1,
+							   .deadline = deadline_in(30000)};
+		RotorError err = fresh_error();
+		HttpAnswer answer;
+		HttpResult result;
+		int before = script_requests(script);
+
+		script_answer(script, 200, "", "x");
+		allocations_left = n;
+		result = http_send(&request, &answer, &err);
+		failed = allocations_left <= 0;
+		allocations_left = 0;
+		assert_int_not_equal(result, HTTP_BAD);
+		if (result == HTTP_NOT_SENT)
+			assert_int_equal(script_requests(script), before);
+		if (!failed)
+			assert_int_equal(result, HTTP_ANSWERED);
+		http_answer_free(&answer);
+	}
+}
+
 TEST(errors_show_neither_query_nor_header_nor_body)
 {
 	HttpRequest request = {.method = "POST",
@@ -733,6 +804,7 @@ main(void)
 		WITH_SCRIPT(plain_http_goes_to_this_machine_alone_unless_it_is_allowed),
 		cmocka_unit_test(what_is_no_usable_url_is_refused_without_showing_it),
 		WITH_SCRIPT(a_header_or_method_that_could_become_two_is_refused),
+		WITH_SCRIPT(memory_that_runs_out_says_nothing_against_the_request),
 		WITH_SCRIPT(errors_show_neither_query_nor_header_nor_body),
 		WITH_SCRIPT(a_proxy_of_the_environment_gets_nothing_that_stays_on_this_machine),
 		cmocka_unit_test(a_certificate_is_checked_with_its_authority_and_name),
