@@ -360,6 +360,25 @@ secret_file_write(SecretFile *file)
 }
 
 Outcome
+secret_file_check_fields(const SecretFile *file, const Job *job)
+{
+	const char *given = job_text(options_of(job), "host", NULL);
+
+	if (!file->is_pgpass)
+		return ok();
+	if (strchr(file->line.host, ',') != NULL || strchr(file->line.port, ',') != NULL)
+		return outcome_make(OUTCOME_PERMANENT, NULL,
+							"libpq never looks for a line of several hosts or ports: give the "
+							"store's options \"host\" and \"port\" as one each, or as \"*\"");
+	if (given == NULL && (file->line.host[0] == '/' || file->line.host[0] == '@'))
+		return outcome_make(OUTCOME_PERMANENT, NULL,
+							"the target's host is a socket, which libpq may look for under another "
+							"name: give the store's option \"host\", \"localhost\" for libpq's own "
+							"default folder");
+	return ok();
+}
+
+Outcome
 secret_file_check_line(const SecretFile *file, const JobValue *value)
 {
 	PgpassKey key = file->line;

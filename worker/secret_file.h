@@ -57,6 +57,12 @@ extern bool secret_file_set(SecretFile *file, const char *label, cJSON *version)
 /* current becomes version, which is taken over; previous what was current; pending goes. False: out of memory. */
 extern bool secret_file_move(SecretFile *file, cJSON *version);
 
+/*
+ * Does libpq look up what the fields of pgpass's line say? It looks up each of several hosts alone, with its port, and the
+ * folder of a socket by another name where it is its own default. PERMANENT with the remedy if not.
+ */
+extern Outcome secret_file_check_fields(const SecretFile *file, const Job *job);
+
 /* Can a line of pgpass hold the value? */
 extern Outcome secret_file_check_line(const SecretFile *file, const JobValue *value);
 

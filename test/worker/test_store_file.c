@@ -909,6 +909,55 @@ TEST(fields_of_the_line_can_be_given)
 	assert_string_equal(read_file("pgpass"), "\\:\\:1:*:*:app:old\\:secret\\\\1\n");
 }
 
+TEST(hosts_that_libpq_would_never_look_for_are_refused_before_anything_is_set)
+{
+	static const struct
+	{
+		const char *target, *options;
+		OutcomeClass class;
+	} cases[] = {
+		{"{\"host\":\"db1,db2\",\"port\":5432}", "", OUTCOME_PERMANENT},
+		{"{\"host\":\"db1\",\"port\":\"5432,5433\"}", "", OUTCOME_PERMANENT},
+		{"{\"host\":\"db1,db2\",\"port\":\"5432,5433\"}", ",\"host\":\"db1\"", OUTCOME_PERMANENT},
+		{"{\"host\":\"db1\"}", ",\"host\":\"db1,db2\"", OUTCOME_PERMANENT},
+		{"{\"host\":\"/var/run/postgresql\"}", "", OUTCOME_PERMANENT},
+		{"{\"host\":\"@abstract\"}", "", OUTCOME_PERMANENT},
+		{"{\"host\":\"/var/run/postgresql\"}", ",\"host\":\"localhost\"", OUTCOME_OK},
+		{"{\"host\":\"/tmp/own\"}", ",\"host\":\"/tmp/own\"", OUTCOME_OK},
+		{"{\"host\":\"db1,db2\",\"port\":\"5432,5433\"}", ",\"host\":\"*\",\"port\":\"*\"",
+		 OUTCOME_OK},
+		{"{\"host\":\"db1,db2\",\"port\":5432}", ",\"host\":\"db2\"", OUTCOME_OK},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		TestJob test = rotation(options_json("pgpass", "pgpass", cases[i].options));
+		Outcome outcome;
+		Job *job;
+
+		test.target = cases[i].target;
+		job = job_of(&test);
+		outcome = store_file.check(job, far_away());
+		assert_outcome(&outcome, cases[i].class);
+		outcome = store_file.publish(job, far_away());
+		assert_outcome(&outcome, cases[i].class);
+		if (outcome.class != OUTCOME_OK)
+		{
+			assert_non_null(strstr(outcome.message, "\"host\""));
+			assert_null(read_file("pgpass.rotor"));
+		}
+		job_free(job);
+		(void) unlink(path_of("pgpass.rotor"));
+		/* An object has them as they are. */
+		test.store_options = options_json("json", "json", "");
+		job = job_of(&test);
+		outcome = store_file.publish(job, far_away());
+		assert_outcome(&outcome, OUTCOME_OK);
+		job_free(job);
+		(void) unlink(path_of("json"));
+	}
+}
+
 TEST(lines_of_others_are_kept)
 {
 	TestJob test = rotation(options_json("pgpass", "pgpass", ""));
@@ -1059,6 +1108,7 @@ main(void)
 		T(memory_that_runs_out_is_transient_and_publishes_nothing_else),
 		T(the_line_has_the_current_value_only),
 		T(fields_of_the_line_can_be_given),
+		T(hosts_that_libpq_would_never_look_for_are_refused_before_anything_is_set),
 		T(lines_of_others_are_kept),
 		T(a_line_that_somebody_changed_is_not_ours),
 		T(a_value_that_a_line_cannot_hold_is_refused_before_anything_is_set),
