@@ -17,7 +17,6 @@
 #include "http_script.h"
 #include "peer.h"
 #include "traces.h"
-#include "wipe_heap.h"
 
 static Script *script;
 
@@ -25,37 +24,38 @@ static Script *script;
 
 static _Thread_local int allocations_left; /* the one that makes it 0 gets nothing */
 
-extern void *__real_wipe_malloc(size_t size);
-extern void *__real_wipe_calloc(size_t count, size_t size);
-extern void *__real_wipe_realloc(void *block, size_t size);
-extern char *__real_wipe_strdup(const char *text);
-extern void *__wrap_wipe_malloc(size_t size);
-extern void *__wrap_wipe_calloc(size_t count, size_t size);
-extern void *__wrap_wipe_realloc(void *block, size_t size);
-extern char *__wrap_wipe_strdup(const char *text);
+/* The names are the linker's: --wrap. */
+extern void *real_malloc(size_t size) __asm__("__real_wipe_malloc");
+extern void *real_calloc(size_t count, size_t size) __asm__("__real_wipe_calloc");
+extern void *real_realloc(void *block, size_t size) __asm__("__real_wipe_realloc");
+extern char *real_strdup(const char *text) __asm__("__real_wipe_strdup");
+extern void *short_malloc(size_t size) __asm__("__wrap_wipe_malloc");
+extern void *short_calloc(size_t count, size_t size) __asm__("__wrap_wipe_calloc");
+extern void *short_realloc(void *block, size_t size) __asm__("__wrap_wipe_realloc");
+extern char *short_strdup(const char *text) __asm__("__wrap_wipe_strdup");
 
 void *
-__wrap_wipe_malloc(size_t size)
+short_malloc(size_t size)
 {
-	return --allocations_left != 0 ? __real_wipe_malloc(size) : NULL;
+	return --allocations_left != 0 ? real_malloc(size) : NULL;
 }
 
 void *
-__wrap_wipe_calloc(size_t count, size_t size)
+short_calloc(size_t count, size_t size)
 {
-	return --allocations_left != 0 ? __real_wipe_calloc(count, size) : NULL;
+	return --allocations_left != 0 ? real_calloc(count, size) : NULL;
 }
 
 void *
-__wrap_wipe_realloc(void *block, size_t size)
+short_realloc(void *block, size_t size)
 {
-	return --allocations_left != 0 ? __real_wipe_realloc(block, size) : NULL;
+	return --allocations_left != 0 ? real_realloc(block, size) : NULL;
 }
 
 char *
-__wrap_wipe_strdup(const char *text)
+short_strdup(const char *text)
 {
-	return --allocations_left != 0 ? __real_wipe_strdup(text) : NULL;
+	return --allocations_left != 0 ? real_strdup(text) : NULL;
 }
 
 /* ---- what the tests are made of ---- */
