@@ -284,6 +284,8 @@ build_headers(const HttpRequest *request, struct curl_slist **list, RotorError *
 static bool
 may_repeat(const HttpRequest *request)
 {
+	if (request->once)
+		return false;
 	return request->repeatable || strcmp(request->method, "GET") == 0 ||
 		   strcmp(request->method, "LIST") == 0;
 }
@@ -386,6 +388,8 @@ set_connection(CURL *curl, const HttpRequest *request, const Peer *peer, long le
 	/* Without it libcurl waits, past the deadline, for a resolver that hangs. */
 	SET(CURLOPT_QUICK_EXIT, 1L);
 	SET(CURLOPT_MAXCONNECTS, OPEN_CONNECTIONS);
+	/* A kept one may be dead, which is found out by sending. */
+	SET(CURLOPT_FRESH_CONNECT, request->once ? 1L : 0L);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	SET(CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE); /* a proxy gets none of our headers */

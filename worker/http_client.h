@@ -37,6 +37,7 @@ typedef struct HttpRequest
 	const char *aws_userpwd; /* "key id:secret key" */
 	bool allow_http;		 /* plain http to hosts that are not loopback */
 	bool repeatable; /* changes nothing: as GET and LIST, sent again if a kept connection dies */
+	bool once;		 /* on a connection of its own, and never again, whatever the method */
 	Deadline deadline;
 } HttpRequest;
 

@@ -351,6 +351,26 @@ TEST(a_post_that_only_reads_is_sent_again_if_it_says_so)
 	assert_int_equal(script_requests(script), 3);
 }
 
+TEST(what_is_to_be_sent_once_has_a_connection_of_its_own_and_is_not_sent_again)
+{
+	HttpRequest request = {.method = "GET", .once = true, .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	script_answer(script, 200, "", "x");
+	script_answer(script, 200, "", "y");
+	script_bytes(script, "", 0, SCRIPT_CLOSE);
+	script_answer(script, 200, "", "never asked for");
+	assert_int_equal(send_it("GET", script_url(script, "/"), NULL, NULL), HTTP_ANSWERED);
+	request.url = script_url(script, "/");
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_ANSWERED);
+	http_answer_free(&answer);
+	assert_int_equal(script_connections(script), 2);
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_NO_ANSWER);
+	assert_int_equal(script_requests(script), 3);
+	assert_int_equal(script_connections(script), 3);
+}
+
 TEST(plain_http_goes_to_this_machine_alone_unless_it_is_allowed)
 {
 	HttpRequest request = {
@@ -801,6 +821,7 @@ main(void)
 		WITH_SCRIPT(a_write_is_not_sent_again_when_the_kept_connection_dies),
 		WITH_SCRIPT(a_read_is_sent_again_when_the_kept_connection_dies),
 		WITH_SCRIPT(a_post_that_only_reads_is_sent_again_if_it_says_so),
+		WITH_SCRIPT(what_is_to_be_sent_once_has_a_connection_of_its_own_and_is_not_sent_again),
 		WITH_SCRIPT(plain_http_goes_to_this_machine_alone_unless_it_is_allowed),
 		cmocka_unit_test(what_is_no_usable_url_is_refused_without_showing_it),
 		WITH_SCRIPT(a_header_or_method_that_could_become_two_is_refused),
