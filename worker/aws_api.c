@@ -330,6 +330,9 @@ aws_call(const AwsEndpoint *endpoint, const char *operation, const cJSON *argume
 		if (outcome.class != OUTCOME_OK)
 			break;
 		outcome = call_once(endpoint, operation, body, writes, &credentials, &answer, deadline);
+		/* AWS repeats the headers that it was sent where it finds the signature wrong: the token among them. */
+		outcome_scrub(&outcome, &credentials.session_token);
+		outcome_scrub(&outcome, &credentials.secret_key);
 		if (is_expired(outcome.code))
 			aws_credentials_refused(credentials.key_id);
 		aws_credentials_wipe(&credentials);

@@ -950,6 +950,37 @@ TEST(credentials_that_have_expired_are_asked_for_again_once)
 	job_free(job);
 }
 
+TEST(a_canonical_request_in_an_error_shows_no_token)
+{
+	static const char token[] = "FwoGZXIvYXdzEBYaDH/+s3ssion=Token//123456789012345678901234567890";
+	/* The second one is cut within the token. */
+	static const int lengths[] = {1, 450};
+	Job *job = scripted_job();
+
+	setenv("AWS_SESSION_TOKEN", token, 1);
+	for (size_t i = 0; i < COUNT_OF(lengths); i++)
+	{
+		char body[1024];
+		Outcome outcome;
+
+		(void) snprintf(
+			body, sizeof(body),
+			"{\"__type\":\"InvalidSignatureException\",\"message\":\"The Canonical String "
+			"should have been\\n'POST\\n/%0*d\\nx-amz-security-token:%s\\n'\"}",
+			lengths[i], 1, token);
+		script_answer(script, 403, "", body);
+		outcome = store_aws.check(job, deadline_in(60000));
+		assert_outcome(outcome, OUTCOME_PERMANENT);
+		assert_string_equal(outcome.code, "InvalidSignatureException");
+		assert_string_equal(script_header(script, (int) i, "X-Amz-Security-Token"), token);
+		assert_null(strstr(outcome.message, "FwoG"));
+		assert_null(strstr(outcome.message, "s3ssion"));
+		assert_non_null(strstr(outcome.message, "POST"));
+	}
+	unsetenv("AWS_SESSION_TOKEN");
+	job_free(job);
+}
+
 TEST(an_answer_that_is_too_long_is_cut)
 {
 	char *body = malloc(TOO_LONG);
@@ -1107,6 +1138,7 @@ main(void)
 		WITH_SCRIPT(a_version_that_aws_ignored_gets_its_label),
 		WITH_SCRIPT(a_secret_that_aws_rotates_itself_is_left_alone),
 		WITH_SCRIPT(credentials_that_have_expired_are_asked_for_again_once),
+		WITH_SCRIPT(a_canonical_request_in_an_error_shows_no_token),
 		WITH_SCRIPT(an_answer_that_is_too_long_is_cut),
 		WITH_SCRIPT(
 			a_replica_may_have_a_key_of_its_own_and_a_bad_list_is_refused_before_anything_is_made),
