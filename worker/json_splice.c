@@ -113,7 +113,7 @@ static bool
 find(Output *output, const cJSON *object, const Member *member, const cJSON **found)
 {
 	cJSON *name = cJSON_ParseWithLength(member->name, (size_t) (member->name_end - member->name));
-	bool is_string = cJSON_IsString(name);
+	bool is_string = name != NULL && cJSON_IsString(name);
 
 	/* The whole text was read before, so a name that is not is one for which there is no memory. */
 	output->no_memory = name == NULL;

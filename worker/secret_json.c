@@ -191,15 +191,15 @@ secret_json_print(const cJSON *tree, bool pretty)
 
 /* libcjson up to 1.7.15 does not look whether there was memory for the name, and puts the item there without one. */
 static bool
-replace(cJSON *object, cJSON *old, const char *name, cJSON *item)
+replace(cJSON *object, cJSON *member, const char *name, cJSON *replacement)
 {
 	size_t size = strlen(name) + 1;
 
-	item->string = cJSON_malloc(size);
-	if (item->string == NULL)
+	replacement->string = cJSON_malloc(size);
+	if (replacement->string == NULL)
 		return false;
-	memcpy(item->string, name, size);
-	return cJSON_ReplaceItemViaPointer(object, old, item);
+	memcpy(replacement->string, name, size);
+	return cJSON_ReplaceItemViaPointer(object, member, replacement);
 }
 
 /* Takes the item over, also if it fails. */

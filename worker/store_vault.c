@@ -158,7 +158,7 @@ static Outcome
 write_current(const VaultSecret *vault, const Job *job, VaultEntry *current,
 			  const VaultEntry *pending)
 {
-	Outcome outcome = ok();
+	Outcome outcome;
 
 	for (int turn = 0; turn < WRITE_TURNS; turn++)
 	{

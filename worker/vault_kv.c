@@ -149,22 +149,21 @@ take_entry(const VaultSecret *vault, const VaultCall *call, const HttpAnswer *an
 	const cJSON *outer;
 	const cJSON *metadata;
 	const cJSON *data;
+	bool has_body = answer->body != NULL && answer->body_len > 0;
 	RotorError err;
 
 	if (answer->status != 200 && answer->status != 404)
 		return vault_outcome(&vault->server, call, answer);
-	entry->tree = answer->body != NULL && answer->body_len > 0
-					  ? secret_json_parse(answer->body, answer->body_len, &err)
-					  : NULL;
+	entry->tree = has_body ? secret_json_parse(answer->body, answer->body_len, &err) : NULL;
 	outer = cJSON_GetObjectItemCaseSensitive(entry->tree, "data");
 	metadata = cJSON_GetObjectItemCaseSensitive(outer, "metadata");
 	data = cJSON_GetObjectItemCaseSensitive(outer, "data");
 	entry->version = job_integer(metadata, "version", 0);
-	if (entry->tree == NULL && answer->body_len > 0 && err.code == ROTOR_ERROR_SPACE)
+	if (entry->tree == NULL && has_body && err.code == ROTOR_ERROR_SPACE)
 		return no_memory();
 	if (answer->status == 404)
 		return says_nothing_is_there(entry) ? ok() : vault_outcome(&vault->server, call, answer);
-	if (entry->tree == NULL && answer->body_len > 0)
+	if (entry->tree == NULL && has_body)
 		return outcome_of_error(OUTCOME_PERMANENT, &err);
 	if (!cJSON_IsObject(data) || entry->version <= 0)
 		return outcome_make(OUTCOME_PERMANENT, "200", "the answer is not one of KV version 2");
