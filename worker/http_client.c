@@ -393,7 +393,8 @@ set_connection(CURL *curl, const HttpRequest *request, const Peer *peer, long le
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	SET(CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE); /* a proxy gets none of our headers */
-	if (peer->on_link)
+	/* In plain http a proxy would read what is sent; through https it only carries it. */
+	if (peer->on_link || !peer->https)
 		SET(CURLOPT_PROXY, "");
 
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);

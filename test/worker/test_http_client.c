@@ -508,6 +508,51 @@ TEST(a_proxy_of_the_environment_gets_nothing_that_stays_on_this_machine)
 	script_stop(proxy);
 }
 
+TEST(plain_http_to_another_host_never_goes_by_a_proxy)
+{
+	static const char *const names[] = {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"};
+	HttpRequest request = {.method = "POST",
+						   .url = "http://192.0.2.1/",
+						   .headers = {"X-Vault-Token: t"},
+						   .body = "b",
+						   .body_len = 1,
+						   .allow_http = true};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+	{
+		script_answer(script, 200, "", "x");
+		setenv(names[i], script_url(script, ""), 1);
+		request.deadline = deadline_in(100);
+		assert_int_not_equal(http_send(&request, &answer, &err), HTTP_ANSWERED);
+		http_answer_free(&answer);
+		unsetenv(names[i]);
+	}
+	assert_int_equal(script_connections(script), 0);
+}
+
+TEST(https_to_another_host_goes_through_a_proxy_that_sees_nothing_but_the_host)
+{
+	HttpRequest request = {.method = "POST",
+						   .url = "https://192.0.2.1/s3cret",
+						   .headers = {"X-Vault-Token: s3cret"},
+						   .body = "s3cret",
+						   .body_len = 6,
+						   .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	script_answer(script, 403, "", "");
+	setenv("https_proxy", script_url(script, ""), 1);
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_NOT_SENT);
+	unsetenv("https_proxy");
+	assert_int_equal(script_requests(script), 1);
+	assert_memory_equal(script_request(script, 0), "CONNECT 192.0.2.1:443 ", 22);
+	assert_null(strstr(script_request(script, 0), "s3cret"));
+	http_answer_free(&answer);
+}
+
 /* ---- TLS ---- */
 
 static HttpResult
@@ -828,6 +873,8 @@ main(void)
 		WITH_SCRIPT(memory_that_runs_out_says_nothing_against_the_request),
 		WITH_SCRIPT(errors_show_neither_query_nor_header_nor_body),
 		WITH_SCRIPT(a_proxy_of_the_environment_gets_nothing_that_stays_on_this_machine),
+		WITH_SCRIPT(plain_http_to_another_host_never_goes_by_a_proxy),
+		WITH_SCRIPT(https_to_another_host_goes_through_a_proxy_that_sees_nothing_but_the_host),
 		cmocka_unit_test(a_certificate_is_checked_with_its_authority_and_name),
 		cmocka_unit_test(the_signature_computed_here_is_the_one_of_the_published_vectors),
 		WITH_SCRIPT(a_request_is_signed_as_the_vectors_are),
