@@ -1,9 +1,9 @@
 /*
  * http_client.h - one HTTP request, by libcurl; the only file that knows it is http_client.c.
  *
- * https only, save for loopback hosts or with allow_http; certificates are checked always; redirects and signals are off,
- * and proxies of the environment for plain http and for hosts that are near: they only carry TLS that ends at the peer; both timeouts are the deadline; the answer has a largest size.
- * Any thread may call it.
+ * https only, save for loopback hosts or with allow_http; certificates are checked always; redirects and signals
+ * are off, and so are the environment's proxies for plain http, loopback and link-local hosts: a proxy only carries
+ * TLS that ends at the peer. Both timeouts are the deadline; the answer has a largest size. Any thread may call it.
  */
 #ifndef ROTOR_WORKER_HTTP_CLIENT_H
 #define ROTOR_WORKER_HTTP_CLIENT_H
