@@ -8,6 +8,7 @@
 
 #include "aws_credentials.h"
 #include "job.h"
+#include "secret_json.h"
 #include "wipe_heap.h"
 
 #define SERVICE		 "secretsmanager"
@@ -222,11 +223,18 @@ judge_error(const HttpAnswer *answer, const cJSON *body, bool writes)
 Outcome
 aws_judge_answer(const HttpAnswer *answer, bool writes, cJSON **reply)
 {
-	cJSON *body = cJSON_ParseWithLength(answer->body, answer->body_len);
+	RotorError err;
+	cJSON *body = secret_json_read(answer->body, answer->body_len, false, &err);
 	Outcome outcome;
 
 	*reply = NULL;
-	if (answer->status != 200)
+	if (body == NULL && err.code == ROTOR_ERROR_SPACE)
+		/* An error of the request itself says that nothing was done, whichever it is. */
+		outcome = outcome_make(writes && !(answer->status >= 400 && answer->status < 500)
+								   ? OUTCOME_UNKNOWN
+								   : OUTCOME_TRANSIENT,
+							   "ENOMEM", "out of memory");
+	else if (answer->status != 200)
 		outcome = judge_error(answer, body, writes);
 	else if (!cJSON_IsObject(body))
 		/* Cut off, or not of AWS: it may be an answer to what was carried out. */
@@ -311,7 +319,7 @@ aws_call(const AwsEndpoint *endpoint, const char *operation, const cJSON *argume
 		 cJSON **reply, Deadline deadline)
 {
 	char *body = cJSON_PrintUnformatted(arguments);
-	Outcome outcome = outcome_make(OUTCOME_INTERNAL, NULL, "out of memory");
+	Outcome outcome = outcome_make(OUTCOME_TRANSIENT, "ENOMEM", "out of memory");
 	cJSON *answer = NULL;
 
 	for (int attempt = 0; body != NULL && attempt < 2; attempt++)
@@ -322,6 +330,9 @@ aws_call(const AwsEndpoint *endpoint, const char *operation, const cJSON *argume
 		if (outcome.class != OUTCOME_OK)
 			break;
 		outcome = call_once(endpoint, operation, body, writes, &credentials, &answer, deadline);
+		/* AWS repeats the headers that it was sent where it finds the signature wrong: the token among them. */
+		outcome_scrub(&outcome, &credentials.session_token);
+		outcome_scrub(&outcome, &credentials.secret_key);
 		if (is_expired(outcome.code))
 			aws_credentials_refused(credentials.key_id);
 		aws_credentials_wipe(&credentials);

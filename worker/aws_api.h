@@ -36,7 +36,7 @@ extern bool aws_service_url(char *url, size_t size, const char *service, const c
  * operation changes something, so that an answer that is missing, or that does not say whether it did, is
  * UNKNOWN rather than TRANSIENT. Credentials that have expired are fetched anew, once.
  *
- * The outcome's code is AWS's error type, such as ResourceNotFoundException.
+ * The outcome's code is AWS's error type, such as ResourceNotFoundException; its message never has a credential.
  */
 extern Outcome aws_call(const AwsEndpoint *endpoint, const char *operation, const cJSON *arguments,
 						bool writes, cJSON **reply, Deadline deadline);

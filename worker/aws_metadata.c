@@ -157,6 +157,7 @@ ask(const char *what, const HttpRequest *request, HttpAnswer *answer)
 						status);
 }
 
+/* It may go by itself. */
 static Outcome
 bad_answer(const char *what, const RotorError *err)
 {
@@ -256,7 +257,7 @@ aws_fetch_container(AwsCredentials *credentials, Deadline deadline)
 	if (len < 0 || (size_t) len >= sizeof(url))
 		return unusable(what, "its URI is too long");
 	if (!container_token(&header, &err))
-		return unusable(what, err.message);
+		return err.code == ROTOR_ERROR_SPACE ? bad_answer(what, &err) : unusable(what, err.message);
 	request.url = url;
 	request.headers[0] = "Accept: application/json";
 	request.headers[1] = header;
@@ -503,7 +504,7 @@ aws_fetch_web_identity(AwsCredentials *credentials, const char *role_arn, const 
 	request.body_len = form != NULL ? strlen(form) : 0;
 	request.ca_file = aws_environment("AWS_CA_BUNDLE");
 	outcome = form != NULL ? ask_sts(&request, credentials)
-						   : outcome_make(OUTCOME_INTERNAL, NULL, "out of memory");
+						   : outcome_make(OUTCOME_TRANSIENT, "ENOMEM", "out of memory");
 	if (outcome.class != OUTCOME_OK)
 		aws_credentials_wipe(credentials);
 	wipe_free(token);

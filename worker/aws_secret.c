@@ -21,7 +21,7 @@ ok(void)
 static Outcome
 no_memory(void)
 {
-	return outcome_make(OUTCOME_INTERNAL, NULL, "out of memory");
+	return outcome_make(OUTCOME_TRANSIENT, "ENOMEM", "out of memory");
 }
 
 static bool
@@ -162,7 +162,10 @@ list_members(const Job *job, const JobValue *value, cJSON *set, cJSON *fill)
 		cJSON *item = cJSON_DetachItemFromObjectCaseSensitive(fill, names[i]);
 
 		if (item != NULL && !cJSON_AddItemToObject(set, names[i], item))
+		{
+			cJSON_Delete(item);
 			return false;
+		}
 	}
 	return true;
 }
@@ -170,6 +173,7 @@ list_members(const Job *job, const JobValue *value, cJSON *set, cJSON *fill)
 Outcome
 aws_make_text(const Job *job, const JobValue *value, const char *former, char **text)
 {
+	static const char *const path[] = {NULL};
 	cJSON *set = cJSON_CreateObject();
 	cJSON *fill = cJSON_CreateObject();
 	Outcome outcome = no_memory();
@@ -181,7 +185,9 @@ aws_make_text(const Job *job, const JobValue *value, const char *former, char **
 	else if (list_members(job, value, set, fill))
 	{
 		*text = json_splice(former, set, fill, &err);
-		if (*text == NULL)
+		if (*text == NULL && err.code == ROTOR_ERROR_SPACE)
+			outcome = no_memory();
+		else if (*text == NULL)
 			outcome =
 				outcome_make(OUTCOME_PERMANENT, NULL,
 							 "the secret's value at AWS is no JSON object, so rotor cannot tell "
@@ -192,7 +198,7 @@ aws_make_text(const Job *job, const JobValue *value, const char *former, char **
 				outcome_make(OUTCOME_PERMANENT, NULL,
 							 "the value would have %zu bytes, more than the %d that AWS takes",
 							 strlen(*text), MAX_VALUE);
-		else
+		else if (secret_json_prove(*text, path, value))
 			outcome = ok();
 	}
 	if (!is_ok(&outcome))
@@ -246,7 +252,8 @@ aws_put_version(const AwsSecret *secret, const JobValue *value, const char *text
 	cJSON *labels = cJSON_AddArrayToObject(arguments, "VersionStages");
 
 	*reply = NULL;
-	if (cJSON_AddStringToObject(arguments, "ClientRequestToken", value->id) == NULL ||
+	if (labels == NULL ||
+		cJSON_AddStringToObject(arguments, "ClientRequestToken", value->id) == NULL ||
 		cJSON_AddStringToObject(arguments, "SecretString", text) == NULL ||
 		!cJSON_AddItemToArray(labels, cJSON_CreateString(label)))
 	{
@@ -257,7 +264,7 @@ aws_put_version(const AwsSecret *secret, const JobValue *value, const char *text
 }
 
 /* Adds Region and KmsKeyId of each replica; an entry is a region, or {"region","kms_key_id"}. */
-static bool
+static Outcome
 add_replicas(cJSON *arguments, const cJSON *regions)
 {
 	cJSON *list = cJSON_AddArrayToObject(arguments, "AddReplicaRegions");
@@ -271,12 +278,19 @@ add_replicas(cJSON *arguments, const cJSON *regions)
 
 		if (region == NULL)
 			region = job_string(entry, "region");
-		if (!cJSON_AddItemToArray(list, replica) || region == NULL ||
-			cJSON_AddStringToObject(replica, "Region", region) == NULL ||
+		if (!cJSON_AddItemToArray(list, replica))
+		{
+			cJSON_Delete(replica);
+			return no_memory();
+		}
+		if (region == NULL)
+			return outcome_make(OUTCOME_PERMANENT, NULL,
+								"the store's option replica_regions is no list of regions");
+		if (cJSON_AddStringToObject(replica, "Region", region) == NULL ||
 			(kms != NULL && cJSON_AddStringToObject(replica, "KmsKeyId", kms) == NULL))
-			return false;
+			return no_memory();
 	}
-	return true;
+	return ok();
 }
 
 static Outcome
@@ -296,9 +310,8 @@ create_arguments(const AwsSecret *secret, const JobValue *value, cJSON **argumen
 		cJSON_AddStringToObject(*arguments, "SecretString", text) == NULL ||
 		(kms != NULL && cJSON_AddStringToObject(*arguments, "KmsKeyId", kms) == NULL))
 		outcome = no_memory();
-	else if (cJSON_GetArraySize(regions) > 0 && !add_replicas(*arguments, regions))
-		outcome = outcome_make(OUTCOME_PERMANENT, NULL,
-							   "the store's option replica_regions is no list of regions");
+	else if (cJSON_GetArraySize(regions) > 0)
+		outcome = add_replicas(*arguments, regions);
 	cJSON_free(text);
 	return outcome;
 }

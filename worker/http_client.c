@@ -41,6 +41,7 @@ typedef struct Peer
 	bool https;
 	bool on_link; /* loopback or link-local: never by a proxy */
 	bool loopback;
+	bool has_user; /* or a password */
 	char host[HOST_SIZE];
 } Peer;
 
@@ -155,26 +156,55 @@ classify_host(Peer *peer)
 	}
 }
 
-static bool
+static CURLUcode
 copy_part(CURLU *url, CURLUPart part, char *to, size_t size)
 {
 	char *text = NULL;
-	bool ok = curl_url_get(url, part, &text, 0) == CURLUE_OK && strlen(text) < size;
+	CURLUcode code = curl_url_get(url, part, &text, 0);
 
-	if (ok)
+	if (code == CURLUE_OK && strlen(text) >= size)
+		code = CURLUE_MALFORMED_INPUT;
+	if (code == CURLUE_OK)
 		memcpy(to, text, strlen(text) + 1);
 	curl_free(text);
-	return ok;
+	return code;
 }
 
-static bool
-has_part(CURLU *url, CURLUPart part)
+/* Sets *has if the URL has that part. */
+static CURLUcode
+find_part(CURLU *url, CURLUPart part, bool *has)
 {
 	char *text = NULL;
-	bool has = curl_url_get(url, part, &text, 0) == CURLUE_OK;
+	CURLUcode code = curl_url_get(url, part, &text, 0);
 
+	*has = *has || code == CURLUE_OK;
 	curl_free(text);
-	return has;
+	return code == CURLUE_OUT_OF_MEMORY ? code : CURLUE_OK;
+}
+
+/* Takes the URL apart as far as it matters. */
+static bool
+split_url(CURLU *url, const char *text, char *scheme, size_t scheme_size, Peer *peer,
+		  RotorError *err)
+{
+	CURLUcode code = CURLUE_OUT_OF_MEMORY;
+
+	if (url != NULL)
+		code = text != NULL ? curl_url_set(url, CURLUPART_URL, text, 0) : CURLUE_MALFORMED_INPUT;
+	if (code == CURLUE_OK)
+		code = copy_part(url, CURLUPART_SCHEME, scheme, scheme_size);
+	if (code == CURLUE_OK)
+		code = copy_part(url, CURLUPART_HOST, peer->host, sizeof(peer->host));
+	if (code == CURLUE_OK)
+		code = find_part(url, CURLUPART_USER, &peer->has_user);
+	if (code == CURLUE_OK)
+		code = find_part(url, CURLUPART_PASSWORD, &peer->has_user);
+	if (code == CURLUE_OK)
+		return true;
+	if (code == CURLUE_OUT_OF_MEMORY)
+		return error_set(err, ROTOR_ERROR_SPACE, "out of memory");
+	error_set(err, ROTOR_ERROR_ARGUMENT, "not a URL that can be used");
+	return error_hint(err, "Write it as https://host/path.");
 }
 
 /* Fills *peer, or says why the URL may not be used. */
@@ -186,18 +216,11 @@ judge_url(const HttpRequest *request, Peer *peer, RotorError *err)
 	bool ok = false;
 
 	memset(peer, 0, sizeof(*peer));
-	if (url == NULL || request->url == NULL ||
-		curl_url_set(url, CURLUPART_URL, request->url, 0) != CURLUE_OK ||
-		!copy_part(url, CURLUPART_SCHEME, scheme, sizeof(scheme)) ||
-		!copy_part(url, CURLUPART_HOST, peer->host, sizeof(peer->host)))
-	{
-		error_set(err, ROTOR_ERROR_ARGUMENT, "not a URL that can be used");
-		error_hint(err, "Write it as https://host/path.");
+	if (!split_url(url, request->url, scheme, sizeof(scheme), peer, err))
 		goto cleanup;
-	}
 	classify_host(peer);
 	peer->https = strcmp(scheme, "https") == 0;
-	if (has_part(url, CURLUPART_USER) || has_part(url, CURLUPART_PASSWORD))
+	if (peer->has_user)
 		error_set(err, ROTOR_ERROR_ARGUMENT, "URL of %s holds a user name or password", peer->host);
 	else if (!peer->https && strcmp(scheme, "http") != 0)
 		error_set(err, ROTOR_ERROR_ARGUMENT, "URL of %s is not https", peer->host);
@@ -261,6 +284,8 @@ build_headers(const HttpRequest *request, struct curl_slist **list, RotorError *
 static bool
 may_repeat(const HttpRequest *request)
 {
+	if (request->once)
+		return false;
 	return request->repeatable || strcmp(request->method, "GET") == 0 ||
 		   strcmp(request->method, "LIST") == 0;
 }
@@ -363,10 +388,13 @@ set_connection(CURL *curl, const HttpRequest *request, const Peer *peer, long le
 	/* Without it libcurl waits, past the deadline, for a resolver that hangs. */
 	SET(CURLOPT_QUICK_EXIT, 1L);
 	SET(CURLOPT_MAXCONNECTS, OPEN_CONNECTIONS);
+	/* A kept one may be dead, which is found out by sending. */
+	SET(CURLOPT_FRESH_CONNECT, request->once ? 1L : 0L);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	SET(CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE); /* a proxy gets none of our headers */
-	if (peer->on_link)
+	/* In plain http a proxy would read what is sent; through https it only carries it. */
+	if (peer->on_link || !peer->https)
 		SET(CURLOPT_PROXY, "");
 
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
@@ -495,14 +523,18 @@ http_send(const HttpRequest *request, HttpAnswer *answer, RotorError *err)
 	struct curl_slist *headers = NULL;
 	char words[CURL_ERROR_SIZE] = "";
 	int64_t left = deadline_left(request->deadline);
-	HttpResult result = HTTP_BAD;
+	HttpResult result;
 	CURL *curl = NULL;
 	Peer peer;
 
 	memset(answer, 0, sizeof(*answer));
 	if (!http_client_init(err) || !judge_url(request, &peer, err) ||
 		!judge_method(request->method, err) || !build_headers(request, &headers, err))
+	{
+		/* Another time there may be the memory: nothing is said against the request. */
+		result = err->code == ROTOR_ERROR_SPACE ? HTTP_NOT_SENT : HTTP_BAD;
 		goto cleanup;
+	}
 	result = HTTP_NOT_SENT;
 	if (left <= 0)
 	{

@@ -1,9 +1,9 @@
 /*
  * http_client.h - one HTTP request, by libcurl; the only file that knows it is http_client.c.
  *
- * https only, save for loopback hosts or with allow_http; certificates are checked always; redirects,
- * proxies from the environment for loopback, and signals are off; both timeouts are the deadline; the answer has a largest size.
- * Any thread may call it.
+ * https only, save for loopback hosts or with allow_http; certificates are checked always; redirects and signals
+ * are off, and so are the environment's proxies for plain http, loopback and link-local hosts: a proxy only carries
+ * TLS that ends at the peer. Both timeouts are the deadline; the answer has a largest size. Any thread may call it.
  */
 #ifndef ROTOR_WORKER_HTTP_CLIENT_H
 #define ROTOR_WORKER_HTTP_CLIENT_H
@@ -19,8 +19,8 @@
 
 typedef enum HttpResult
 {
-	HTTP_ANSWERED,	/* a whole answer, whatever its status */
-	HTTP_NOT_SENT,	/* nothing can have reached the peer: no address, no connection, TLS refused */
+	HTTP_ANSWERED, /* a whole answer, whatever its status */
+	HTTP_NOT_SENT, /* nothing can have reached the peer: no address, no connection, TLS refused, no memory */
 	HTTP_NO_ANSWER, /* it may have taken effect: sent in part or whole, the answer is missing */
 	HTTP_BAD		/* the request itself is bad: a URL that may not be used; err says why */
 } HttpResult;
@@ -37,6 +37,7 @@ typedef struct HttpRequest
 	const char *aws_userpwd; /* "key id:secret key" */
 	bool allow_http;		 /* plain http to hosts that are not loopback */
 	bool repeatable; /* changes nothing: as GET and LIST, sent again if a kept connection dies */
+	bool once;		 /* on a connection of its own, and never again, whatever the method */
 	Deadline deadline;
 } HttpRequest;
 

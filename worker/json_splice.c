@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "job.h"
+#include "secret_json.h"
 
 #define BYTE_ORDER_MARK "\xef\xbb\xbf"
 
@@ -25,6 +25,7 @@ typedef struct Output
 {
 	char *text; /* large enough from the beginning */
 	size_t len;
+	bool no_memory;
 } Output;
 
 /* cJSON's idea of white space. */
@@ -107,24 +108,26 @@ put(Output *output, const char *from, size_t len)
 	output->text[output->len] = '\0';
 }
 
-/* The member of the object that has this name; the name may hold escapes. */
-static cJSON *
-find(const cJSON *object, const Member *member)
+/* *found is the member of the object that has this name, which may hold escapes; NULL: there is none. */
+static bool
+find(Output *output, const cJSON *object, const Member *member, const cJSON **found)
 {
 	cJSON *name = cJSON_ParseWithLength(member->name, (size_t) (member->name_end - member->name));
-	cJSON *found = NULL;
+	bool is_string = name != NULL && cJSON_IsString(name);
 
-	if (cJSON_IsString(name))
-		found = cJSON_GetObjectItemCaseSensitive(object, name->valuestring);
+	/* The whole text was read before, so a name that is not is one for which there is no memory. */
+	output->no_memory = name == NULL;
+	*found = is_string ? cJSON_GetObjectItemCaseSensitive(object, name->valuestring) : NULL;
 	cJSON_Delete(name);
-	return found;
+	return is_string;
 }
 
 static bool
 put_value(Output *output, const cJSON *value)
 {
-	char *printed = cJSON_PrintUnformatted(value);
+	char *printed = value != NULL ? cJSON_PrintUnformatted(value) : NULL;
 
+	output->no_memory = printed == NULL;
 	if (printed != NULL)
 		put(output, printed, strlen(printed));
 	cJSON_free(printed);
@@ -148,7 +151,7 @@ put_missing(Output *output, const cJSON *tree, const cJSON *object, bool *first)
 			put(output, ",", 1);
 		*first = false;
 		name = cJSON_CreateString(item->string);
-		ok = name != NULL && put_value(output, name);
+		ok = put_value(output, name);
 		cJSON_Delete(name);
 		if (!ok)
 			return false;
@@ -159,7 +162,10 @@ put_missing(Output *output, const cJSON *tree, const cJSON *object, bool *first)
 	return true;
 }
 
-/* More than the result can have: each value may stand for each member of a text that repeats its names. */
+/*
+ * More than the result can have: each value may stand for each member of a text that repeats its names. 0: out of
+ * memory.
+ */
 static size_t
 room(const char *text, const cJSON *tree, const cJSON *set, const cJSON *fill)
 {
@@ -168,9 +174,12 @@ room(const char *text, const cJSON *tree, const cJSON *set, const cJSON *fill)
 	size_t set_len = set_text != NULL ? strlen(set_text) : 0;
 	size_t fill_len = fill_text != NULL ? strlen(fill_text) : 0;
 	size_t members = (size_t) cJSON_GetArraySize(tree);
+	bool known = set_text != NULL && (fill == NULL || fill_text != NULL);
 
 	cJSON_free(set_text);
 	cJSON_free(fill_text);
+	if (!known)
+		return 0;
 	return strlen(text) + (members + 1) * (set_len + 1) + fill_len + 2;
 }
 
@@ -195,7 +204,8 @@ splice(const char *text, const cJSON *tree, const cJSON *set, const cJSON *fill,
 		if (!read_member(c, &member))
 			return false;
 		first = false;
-		value = find(set, &member);
+		if (!find(output, set, &member, &value))
+			return false;
 		if (value != NULL)
 		{
 			put(output, copied, (size_t) (member.value - copied));
@@ -219,18 +229,25 @@ splice(const char *text, const cJSON *tree, const cJSON *set, const cJSON *fill,
 char *
 json_splice(const char *text, const cJSON *set, const cJSON *fill, RotorError *err)
 {
-	cJSON *tree = cJSON_ParseWithOpts(text, NULL, 1);
+	cJSON *tree = secret_json_read(text, strlen(text), true, err);
 	Output output = {0};
+	size_t size;
 
+	if (tree == NULL && err->code == ROTOR_ERROR_SPACE)
+		return NULL;
 	if (!cJSON_IsObject(tree))
 		error_set(err, ROTOR_ERROR_FORMAT, "not a JSON object");
-	else if ((output.text = cJSON_malloc(room(text, tree, set, fill))) == NULL)
+	else if ((size = room(text, tree, set, fill)) == 0 ||
+			 (output.text = cJSON_malloc(size)) == NULL)
 		error_set(err, ROTOR_ERROR_SPACE, "out of memory");
 	else if (!splice(text, tree, set, fill, &output))
 	{
 		cJSON_free(output.text);
 		output.text = NULL;
-		error_set(err, ROTOR_ERROR_FORMAT, "not a JSON object of a form that is known");
+		if (output.no_memory)
+			error_set(err, ROTOR_ERROR_SPACE, "out of memory");
+		else
+			error_set(err, ROTOR_ERROR_FORMAT, "not a JSON object of a form that is known");
 	}
 	cJSON_Delete(tree);
 	return output.text;

@@ -14,7 +14,7 @@
 /*
  * The text of an object, with each member of the object set having that value, and each member of the object
  * fill having it where the text has no such member; fill may be NULL. What is added stands at the end.
- * NULL, with *err, if text is no JSON object. The result holds secrets if the arguments do: cJSON_free(),
+ * NULL, with *err, if text is no JSON object (FORMAT) or memory ran out (SPACE). The result holds secrets if the arguments do: cJSON_free(),
  * which wipes, gives it back.
  */
 extern char *json_splice(const char *text, const cJSON *set, const cJSON *fill, RotorError *err);

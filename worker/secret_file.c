@@ -267,7 +267,7 @@ parse_tree(SecretFile *file, const FileContent *content, const char *key)
 	/* An empty file is one that somebody made for us. */
 	file->tree = content->len == 0 ? cJSON_CreateObject()
 								   : secret_json_parse(content->data, content->len, &err);
-	if (file->tree == NULL && content->len == 0)
+	if (file->tree == NULL && (content->len == 0 || err.code == ROTOR_ERROR_SPACE))
 		return no_memory();
 	if (file->tree == NULL)
 		return outcome_of_error(OUTCOME_PERMANENT, &err);
@@ -324,6 +324,16 @@ secret_file_open_locked(const Job *job, SecretFile *file, Deadline deadline)
  * What is written
  */
 
+/* Does the text hold what was made, where it was put? */
+static bool
+holds_what_was_made(const SecretFile *file, const char *text)
+{
+	bool is_current = strcmp(secret_file_id(file, "current"), file->made->id) == 0;
+	const char *const path[] = {file->secret->string, is_current ? "current" : "pending", NULL};
+
+	return secret_json_prove(text, path, file->made);
+}
+
 Outcome
 secret_file_write(SecretFile *file)
 {
@@ -334,8 +344,11 @@ secret_file_write(SecretFile *file)
 	FileResult result;
 	Outcome outcome;
 
-	if (text == NULL)
+	if (text == NULL || (file->made != NULL && !holds_what_was_made(file, text)))
+	{
+		cJSON_free(text);
 		return no_memory();
+	}
 	/* The place of the NUL, which a file does not need. */
 	text[len] = '\n';
 	result = atomic_file_replace(file->is_pgpass ? &file->sidecar : &file->main, &file->access,
@@ -344,6 +357,25 @@ secret_file_write(SecretFile *file)
 	text[len] = '\0';
 	cJSON_free(text);
 	return outcome;
+}
+
+Outcome
+secret_file_check_fields(const SecretFile *file, const Job *job)
+{
+	const char *given = job_text(options_of(job), "host", NULL);
+
+	if (!file->is_pgpass)
+		return ok();
+	if (strchr(file->line.host, ',') != NULL || strchr(file->line.port, ',') != NULL)
+		return outcome_make(OUTCOME_PERMANENT, NULL,
+							"libpq never looks for a line of several hosts or ports: give the "
+							"store's options \"host\" and \"port\" as one each, or as \"*\"");
+	if (given == NULL && (file->line.host[0] == '/' || file->line.host[0] == '@'))
+		return outcome_make(OUTCOME_PERMANENT, NULL,
+							"the target's host is a socket, which libpq may look for under another "
+							"name: give the store's option \"host\", \"localhost\" for libpq's own "
+							"default folder");
+	return ok();
 }
 
 Outcome
@@ -356,6 +388,8 @@ secret_file_check_line(const SecretFile *file, const JobValue *value)
 
 	key.username = value->username;
 	line = pgpass_put("", 0, &key, &value->password, &len, &err);
+	if (line == NULL && err.code == ROTOR_ERROR_SPACE)
+		return no_memory();
 	if (line == NULL)
 		return outcome_of_error(OUTCOME_PERMANENT, &err);
 	secret_wipe(line, len);
@@ -377,13 +411,18 @@ write_line(SecretFile *file)
 	FileResult result;
 	Outcome outcome;
 
+	if (file->made != NULL && file->made->password.len > 0 &&
+		!secret_json_holds(current, file->made))
+		return no_memory();
 	key.username = job_string(current, "username");
+	(void) error_set(&err, ROTOR_ERROR_FORMAT, "the current version has no user name");
 	if (key.username != NULL && secret_json_copy(current, "password", &password, &err))
 		text = pgpass_put(file->lines.data != NULL ? file->lines.data : "", file->lines.len, &key,
 						  &password, &len, &err);
 	secret_buf_wipe(&password);
 	if (text == NULL)
-		return outcome_of_error(OUTCOME_PERMANENT, &err);
+		return outcome_of_error(
+			err.code == ROTOR_ERROR_SPACE ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, &err);
 	result = atomic_file_replace(&file->main, &file->access, text, len, &code, &err);
 	outcome = of_result(result, code, &err);
 	secret_wipe(text, len);

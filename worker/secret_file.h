@@ -23,6 +23,9 @@ typedef struct SecretFile
 	PgpassKey line;	   /* without username */
 	char number[16];   /* the port, where it is given as a number */
 
+	const JobValue
+		*made; /* what was put into the tree, and is to be in what is written; NULL: nothing */
+
 	cJSON *tree;
 	cJSON
 		*secret; /* in the tree: the object of this secret, maybe empty; never NULL after loading */
@@ -53,6 +56,12 @@ extern bool secret_file_set(SecretFile *file, const char *label, cJSON *version)
 
 /* current becomes version, which is taken over; previous what was current; pending goes. False: out of memory. */
 extern bool secret_file_move(SecretFile *file, cJSON *version);
+
+/*
+ * Does libpq look up what the fields of pgpass's line say? It looks up each of several hosts alone, with its port, and the
+ * folder of a socket by another name where it is its own default. PERMANENT with the remedy if not.
+ */
+extern Outcome secret_file_check_fields(const SecretFile *file, const Job *job);
 
 /* Can a line of pgpass hold the value? */
 extern Outcome secret_file_check_line(const SecretFile *file, const JobValue *value);

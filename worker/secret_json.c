@@ -6,6 +6,7 @@
  */
 #include "secret_json.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +130,21 @@ unmark_numbers(cJSON *item) /* NOLINT(misc-no-recursion): cJSON limits the depth
 }
 
 cJSON *
+secret_json_read(const char *text, size_t len, bool whole, RotorError *err)
+{
+	cJSON *tree;
+
+	/* cJSON does not say why it gives up, but an allocation that fails does. */
+	errno = 0;
+	tree = cJSON_ParseWithLengthOpts(text, len + 1, NULL, whole);
+	if (tree == NULL && errno == ENOMEM)
+		(void) error_set(err, ROTOR_ERROR_SPACE, "out of memory");
+	else if (tree == NULL)
+		(void) error_set(err, ROTOR_ERROR_FORMAT, "not JSON");
+	return tree;
+}
+
+cJSON *
 secret_json_parse(const char *text, size_t len, RotorError *err)
 {
 	/* Each marked number has more than DIGITS_KEPT bytes of its own. */
@@ -152,7 +168,9 @@ secret_json_parse(const char *text, size_t len, RotorError *err)
 						  "Remove control characters, such as those written \\u0000 or \\u0001.");
 		goto cleanup;
 	}
-	tree = cJSON_ParseWithLengthOpts(marked, used + 1, NULL, true);
+	tree = secret_json_read(marked, used, true, err);
+	if (tree == NULL && err->code == ROTOR_ERROR_SPACE)
+		goto cleanup;
 	if (!cJSON_IsObject(tree) || !unmark_numbers(tree))
 	{
 		cJSON_Delete(tree);
@@ -171,17 +189,30 @@ secret_json_print(const cJSON *tree, bool pretty)
 	return pretty ? cJSON_Print(tree) : cJSON_PrintUnformatted(tree);
 }
 
+/* libcjson up to 1.7.15 does not look whether there was memory for the name, and puts the item there without one. */
+static bool
+replace(cJSON *object, cJSON *member, const char *name, cJSON *replacement)
+{
+	size_t size = strlen(name) + 1;
+
+	replacement->string = cJSON_malloc(size);
+	if (replacement->string == NULL)
+		return false;
+	memcpy(replacement->string, name, size);
+	return cJSON_ReplaceItemViaPointer(object, member, replacement);
+}
+
 /* Takes the item over, also if it fails. */
 static bool
 put(cJSON *object, const char *name, cJSON *item)
 {
+	cJSON *old = cJSON_GetObjectItemCaseSensitive(object, name);
 	bool done;
 
 	if (item == NULL)
 		return false;
-	done = cJSON_GetObjectItemCaseSensitive(object, name) != NULL
-			   ? cJSON_ReplaceItemInObjectCaseSensitive(object, name, item)
-			   : cJSON_AddItemToObject(object, name, item);
+	done =
+		old != NULL ? replace(object, old, name, item) : cJSON_AddItemToObject(object, name, item);
 	if (!done)
 		cJSON_Delete(item);
 	return done;
@@ -239,6 +270,30 @@ secret_json_holds(const cJSON *object, const JobValue *value)
 	return value->username != NULL &&
 		   equals(job_string(object, "username"), value->username, strlen(value->username)) &&
 		   equals(job_string(object, "password"), value->password.data, value->password.len);
+}
+
+/* As secret_json_holds(); a value whose password is not known here has one, whichever. */
+static bool
+holds_some(const cJSON *object, const JobValue *value)
+{
+	if (value->password.len > 0)
+		return secret_json_holds(object, value);
+	return job_text(object, "password", NULL) != NULL && value->username != NULL &&
+		   equals(job_string(object, "username"), value->username, strlen(value->username));
+}
+
+bool
+secret_json_prove(const char *text, const char *const path[], const JobValue *value)
+{
+	cJSON *tree = cJSON_Parse(text);
+	const cJSON *object = tree;
+	bool holds;
+
+	for (; *path != NULL; path++)
+		object = cJSON_GetObjectItemCaseSensitive(object, *path);
+	holds = holds_some(object, value);
+	cJSON_Delete(tree);
+	return holds;
 }
 
 bool

@@ -16,9 +16,15 @@
 
 /*
  * Reads an object. NULL with *err (FORMAT, never with content) if it is none, or if it holds what could
- * not be written back as it was: a NUL character in a string. The caller frees by cJSON_Delete().
+ * not be written back as it was: a NUL character in a string; SPACE if memory ran out. The caller frees by cJSON_Delete().
  */
 extern cJSON *secret_json_parse(const char *text, size_t len, RotorError *err);
+
+/*
+ * Reads any JSON text, with a NUL behind its len bytes, as cJSON does; whole: nothing but white space may follow what was
+ * read. NULL with *err: SPACE if memory ran out, which says nothing about the text, else FORMAT.
+ */
+extern cJSON *secret_json_read(const char *text, size_t len, bool whole, RotorError *err);
 
 /* The text of a tree, for a machine or (pretty) for a reader; NULL: out of memory. Freed by cJSON_free(). */
 extern char *secret_json_print(const cJSON *tree, bool pretty);
@@ -36,6 +42,13 @@ extern bool secret_json_set(cJSON *object, const char *name, const char *text);
 
 /* Does the object hold the value's username and password? */
 extern bool secret_json_holds(const cJSON *object, const JobValue *value);
+
+/*
+ * Does the text, read as whoever reads it from the store will, hold the value? Asked of each text before it is sent:
+ * nothing that went wrong while it was made, for lack of memory above all, may publish another password. path: the names of
+ * the members that lead to the object, ended by NULL. False also if there is no memory to tell.
+ */
+extern bool secret_json_prove(const char *text, const char *const path[], const JobValue *value);
 
 /*
  * May what a store has as current give way to the job's version: the former version, the one before, where the store

@@ -29,7 +29,7 @@ ok(void)
 static Outcome
 no_memory(void)
 {
-	return outcome_make(OUTCOME_INTERNAL, NULL, "out of memory");
+	return outcome_make(OUTCOME_TRANSIENT, "ENOMEM", "out of memory");
 }
 
 static bool
@@ -86,15 +86,21 @@ judge_description(const cJSON *description)
 	return ok();
 }
 
-/* Whether the value of that text is the job's new one. */
-static bool
-is_new_value(const Job *job, const char *text)
+/* OK if the value of that text is the job's new one. */
+static Outcome
+compare_value(const Job *job, const char *text)
 {
-	cJSON *tree = cJSON_Parse(text);
-	bool same = secret_json_holds(tree, &job->version);
+	RotorError err;
+	cJSON *tree = secret_json_read(text, strlen(text), false, &err);
+	Outcome outcome = ok();
 
+	if (tree == NULL && err.code == ROTOR_ERROR_SPACE)
+		return no_memory();
+	if (!secret_json_holds(tree, &job->version))
+		outcome = outcome_make(OUTCOME_PERMANENT, "ResourceExistsException",
+							   "the version %s has another value at AWS", job->version.id);
 	cJSON_Delete(tree);
-	return same;
+	return outcome;
 }
 
 /* The version is there already: with the same value its label is seen to, another one cannot be replaced. */
@@ -108,9 +114,8 @@ republish(const AwsSecret *secret)
 	char pending[AWS_VERSION_SIZE];
 	Outcome outcome = aws_get_value(secret, NULL, job->version.id, &reply, &text);
 
-	if (is_ok(&outcome) && !is_new_value(job, text))
-		outcome = outcome_make(OUTCOME_PERMANENT, "ResourceExistsException",
-							   "the version %s has another value at AWS", job->version.id);
+	if (is_ok(&outcome))
+		outcome = compare_value(job, text);
 	cJSON_Delete(reply);
 	if (is_ok(&outcome))
 		outcome = aws_describe(secret, &description);
@@ -213,13 +218,16 @@ compare_current(const AwsSecret *secret, const cJSON *description, const char *t
 	char current[AWS_VERSION_SIZE];
 	cJSON *value;
 	bool gives_way;
+	RotorError err;
 	Outcome outcome;
 
 	aws_label_holder(description, AWS_CURRENT, current);
-	value = cJSON_Parse(text);
+	value = secret_json_read(text, strlen(text), false, &err);
 	/* There is a version, whatever it holds. */
-	if (value == NULL)
+	if (value == NULL && err.code != ROTOR_ERROR_SPACE)
 		value = cJSON_CreateObject();
+	if (value == NULL)
+		return no_memory();
 	gives_way = secret_json_gives_way(job, current, value);
 	cJSON_Delete(value);
 	if (gives_way)
@@ -319,24 +327,34 @@ detach_pending(const AwsSecret *secret, const cJSON *description)
 	return aws_move_label(secret, AWS_PENDING, id, "");
 }
 
+/* What is known of the label current while it is moved. */
+typedef struct Move
+{
+	bool stands; /* the new version has it: what fails then does not say that nothing was changed */
+	bool refused; /* AWS compared, and another version had it than we saw */
+} Move;
+
 static Outcome
-promote_once(const AwsSecret *secret, bool *moved)
+promote_once(const AwsSecret *secret, Move *move)
 {
 	const char *id = secret->job->version.id;
 	cJSON *description = NULL;
 	char current[AWS_VERSION_SIZE];
 	Outcome outcome = aws_describe(secret, &description);
 
+	*move = (Move){0};
 	if (!is_ok(&outcome))
 		return outcome;
 	aws_label_holder(description, AWS_CURRENT, current);
-	if (strcmp(current, id) != 0)
+	move->stands = strcmp(current, id) == 0;
+	if (!move->stands)
 	{
 		outcome = look_at_current(secret, description, current);
 		if (is_ok(&outcome))
 		{
 			outcome = aws_move_label(secret, AWS_CURRENT, current, id);
-			*moved = is_ok(&outcome);
+			move->stands = is_ok(&outcome);
+			move->refused = is_code(&outcome, "InvalidParameterException");
 		}
 	}
 	if (is_ok(&outcome))
@@ -349,16 +367,19 @@ static Outcome
 promote(const Job *job, Deadline deadline)
 {
 	AwsSecret secret;
-	bool moved = false;
+	Move move;
 	Outcome outcome = aws_secret_open(&secret, job, deadline);
 
 	if (!is_ok(&outcome))
 		return outcome;
-	outcome = promote_once(&secret, &moved);
-	/* Labels moved between our look and our move: AWS compares, and refuses. Look again, once. */
-	if (!moved && is_code(&outcome, "InvalidParameterException"))
-		outcome = promote_once(&secret, &moved);
-	return moved ? after_change(outcome) : outcome;
+	outcome = promote_once(&secret, &move);
+	/* Labels moved between our look and our move. Look again, once. */
+	if (move.refused)
+		outcome = promote_once(&secret, &move);
+	/* What we see lags behind what AWS compares with; it may even be that an earlier attempt moved the label. */
+	if (move.refused)
+		outcome.class = OUTCOME_TRANSIENT;
+	return move.stands ? after_change(outcome) : outcome;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -417,10 +438,12 @@ read_current(const Job *job, SecretBuf *username, SecretBuf *password, Deadline 
 	outcome = aws_get_value(&secret, AWS_CURRENT, NULL, &reply, &text);
 	if (is_ok(&outcome))
 	{
-		tree = cJSON_ParseWithOpts(text, NULL, 1);
+		tree = secret_json_read(text, strlen(text), true, &err);
 		name = job_string(tree, "username");
 		value = job_string(tree, "password");
-		if (name == NULL || value == NULL)
+		if (tree == NULL && err.code == ROTOR_ERROR_SPACE)
+			outcome = no_memory();
+		else if (name == NULL || value == NULL)
 			outcome = outcome_make(OUTCOME_PERMANENT, NULL,
 								   "the secret's value at AWS is no JSON object with username and "
 								   "password");

@@ -3,7 +3,8 @@
  *
  * Options: "path", absolute; "format": "json" (default) or "pgpass"; "mode": "0600" (default) or "0640" with "group", a
  * group that may read the file (json only: libpq ignores a password file that others can read); for pgpass also "host",
- * "port" and "dbname", the fields of the line, where they are not those of the target. Folders and permissions are
+ * "port" and "dbname", the fields of the line, where they are not those of the target; a target with several hosts or ports,
+ * or with a socket, needs them. Folders and permissions are
  * looked at as atomic_file.h says.
  *
  * json: one object with a key for each secret (the store's key); what else is in the file is kept.
@@ -105,7 +106,10 @@ publish_into(SecretFile *file, const Job *job)
 {
 	bool is_current = strcmp(secret_file_id(file, "current"), job->version.id) == 0;
 	cJSON *version;
+	Outcome outcome = secret_file_check_fields(file, job);
 
+	if (outcome.class != OUTCOME_OK)
+		return outcome;
 	if (!is_current && !gives_way(file, job))
 		return superseded();
 	if (is_current || strcmp(secret_file_id(file, "pending"), job->version.id) == 0)
@@ -118,14 +122,14 @@ publish_into(SecretFile *file, const Job *job)
 	}
 	if (file->is_pgpass)
 	{
-		Outcome outcome = secret_file_check_line(file, &job->version);
-
+		outcome = secret_file_check_line(file, &job->version);
 		if (outcome.class != OUTCOME_OK)
 			return outcome;
 	}
 	version = make_version(file, job);
 	if (version == NULL || !secret_file_set(file, "pending", version))
 		return no_memory();
+	file->made = &job->version;
 	return secret_file_write(file);
 }
 
@@ -152,6 +156,7 @@ promote_into(SecretFile *file, const Job *job)
 	version = make_version(file, job);
 	if (version == NULL || !secret_file_move(file, version))
 		return no_memory();
+	file->made = &job->version;
 	return secret_file_write_promotion(file);
 }
 
@@ -226,6 +231,8 @@ store_file_check(const Job *job, Deadline deadline __attribute__((unused)))
 	Outcome outcome = secret_file_open(job, &file);
 	struct statvfs vfs;
 
+	if (outcome.class == OUTCOME_OK)
+		outcome = secret_file_check_fields(&file, job);
 	if (outcome.class == OUTCOME_OK)
 		outcome = secret_file_load(&file, job);
 	if (outcome.class == OUTCOME_OK && fstatvfs(file.main.folder, &vfs) == 0 &&

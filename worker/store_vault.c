@@ -158,7 +158,7 @@ static Outcome
 write_current(const VaultSecret *vault, const Job *job, VaultEntry *current,
 			  const VaultEntry *pending)
 {
-	Outcome outcome = ok();
+	Outcome outcome;
 
 	for (int turn = 0; turn < WRITE_TURNS; turn++)
 	{
@@ -174,8 +174,13 @@ write_current(const VaultSecret *vault, const Job *job, VaultEntry *current,
 		outcome = vault_kv_write(vault, vault->key, job, current, data);
 		/* Somebody changed what is not ours: once more, on top of that. */
 		if (outcome.class != OUTCOME_SUPERSEDED || current->version == version)
-			break;
+			return outcome;
 	}
+	/* Lost each time, but to nobody who made another version current. */
+	outcome = compare_current(current, job);
+	if (outcome.class == OUTCOME_OK)
+		outcome =
+			outcome_make(OUTCOME_TRANSIENT, NULL, "others write the secret in Vault all the time");
 	return outcome;
 }
 

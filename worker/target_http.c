@@ -456,6 +456,8 @@ send_exchange(const Job *job, const Exchange *exchange, Deadline deadline)
 		.body_len = exchange->body_len,
 		.ca_file = job_string(options_of(job), "ca_file"),
 		.allow_http = option_flag(OPT_ALLOW_HTTP),
+		/* Exactly one attempt with the value: who counts failures counts each. */
+		.once = !exchange->sets,
 		.deadline = deadline_sooner(deadline, job->lease_end),
 	};
 	size_t count = 0;

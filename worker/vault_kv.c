@@ -10,6 +10,7 @@
 #include "secret_json.h"
 
 #define PENDING_SUFFIX ".rotor-pending"
+#define CAS_REFUSED	   "check-and-set parameter did not match" /* in Vault's words, and OpenBao's */
 
 static Outcome
 ok(void)
@@ -128,6 +129,18 @@ vault_kv_call(const VaultSecret *vault, VaultCall *call, const char *kind, const
 	return vault_call(&vault->server, call, answer, outcome);
 }
 
+/*
+ * Does Vault itself say that nothing is there? Of a path that is not, the list of errors is empty; of a deleted version
+ * the metadata are given. A proxy has a 404 of its own while the server behind it is away.
+ */
+static bool
+says_nothing_is_there(const VaultEntry *entry)
+{
+	const cJSON *errors = cJSON_GetObjectItemCaseSensitive(entry->tree, "errors");
+
+	return cJSON_IsArray(errors) ? cJSON_GetArraySize(errors) == 0 : entry->version > 0;
+}
+
 /* Takes the answer to a reading apart; nothing there is no error. */
 static Outcome
 take_entry(const VaultSecret *vault, const VaultCall *call, const HttpAnswer *answer,
@@ -136,25 +149,21 @@ take_entry(const VaultSecret *vault, const VaultCall *call, const HttpAnswer *an
 	const cJSON *outer;
 	const cJSON *metadata;
 	const cJSON *data;
+	bool has_body = answer->body != NULL && answer->body_len > 0;
 	RotorError err;
 
 	if (answer->status != 200 && answer->status != 404)
 		return vault_outcome(&vault->server, call, answer);
-	entry->tree = answer->body != NULL && answer->body_len > 0
-					  ? secret_json_parse(answer->body, answer->body_len, &err)
-					  : NULL;
+	entry->tree = has_body ? secret_json_parse(answer->body, answer->body_len, &err) : NULL;
 	outer = cJSON_GetObjectItemCaseSensitive(entry->tree, "data");
 	metadata = cJSON_GetObjectItemCaseSensitive(outer, "metadata");
 	data = cJSON_GetObjectItemCaseSensitive(outer, "data");
 	entry->version = job_integer(metadata, "version", 0);
+	if (entry->tree == NULL && has_body && err.code == ROTOR_ERROR_SPACE)
+		return no_memory();
 	if (answer->status == 404)
-	{
-		/* Of a path that is not there the list of errors is empty; a mount that is not there is one. */
-		if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(entry->tree, "errors")) > 0)
-			return vault_outcome(&vault->server, call, answer);
-		return ok();
-	}
-	if (entry->tree == NULL && answer->body_len > 0)
+		return says_nothing_is_there(entry) ? ok() : vault_outcome(&vault->server, call, answer);
+	if (entry->tree == NULL && has_body)
 		return outcome_of_error(OUTCOME_PERMANENT, &err);
 	if (!cJSON_IsObject(data) || entry->version <= 0)
 		return outcome_make(OUTCOME_PERMANENT, "200", "the answer is not one of KV version 2");
@@ -205,8 +214,10 @@ vault_kv_is(const VaultEntry *entry, const Job *job)
  * check-and-set failed, or the request was refused as bad, and nothing was written; else as vault_call().
  */
 static Outcome
-send_write(const VaultSecret *vault, const char *key, const VaultEntry *entry, cJSON *data)
+send_write(const VaultSecret *vault, const char *key, const Job *job, const VaultEntry *entry,
+		   cJSON *data)
 {
+	static const char *const path_in_body[] = {"data", NULL};
 	VaultCall call = {.method = "POST"};
 	char path[VAULT_PATH_SIZE + 512];
 	cJSON *body = cJSON_CreateObject();
@@ -221,7 +232,7 @@ send_write(const VaultSecret *vault, const char *key, const VaultEntry *entry, c
 	else
 		cJSON_Delete(data);
 	call.body = text;
-	if (text != NULL &&
+	if (text != NULL && secret_json_prove(text, path_in_body, &job->version) &&
 		vault_kv_call(vault, &call, "data", key, path, sizeof(path), &answer, &outcome) &&
 		answer.status != 200)
 	{
@@ -239,7 +250,8 @@ send_write(const VaultSecret *vault, const char *key, const VaultEntry *entry, c
 
 /*
  * After a write that did not simply succeed: reads the path anew into *entry. OK if the job's version is
- * there; SUPERSEDED if the check-and-set failed because another version is; what the write said otherwise.
+ * there; SUPERSEDED if the check-and-set failed because another version is; TRANSIENT if it failed and what is read is
+ * no newer than before; what the write said otherwise.
  */
 static Outcome
 look_after_write(const VaultSecret *vault, const char *key, const Job *job, VaultEntry *entry,
@@ -256,9 +268,13 @@ look_after_write(const VaultSecret *vault, const char *key, const Job *job, Vaul
 		return ok();
 	if (wrote.class == OUTCOME_SUPERSEDED && looked.class != OUTCOME_OK)
 		return looked;
-	/* The version is the one that was asked for, so something else was bad in the request. */
+	/*
+	 * The version is the one that was asked for: a reading that lags behind (of a standby, of a proxy) and a write that
+	 * did not, or else something other was bad in the request.
+	 */
 	if (wrote.class == OUTCOME_SUPERSEDED && entry->version == version)
-		wrote.class = OUTCOME_PERMANENT;
+		wrote.class =
+			strstr(wrote.message, CAS_REFUSED) != NULL ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT;
 	/* Another write came first, so the one that got no answer can never succeed. */
 	if (wrote.class == OUTCOME_UNKNOWN && looked.class == OUTCOME_OK && entry->version > version)
 		wrote.class = OUTCOME_SUPERSEDED;
@@ -269,5 +285,5 @@ Outcome
 vault_kv_write(const VaultSecret *vault, const char *key, const Job *job, VaultEntry *entry,
 			   cJSON *data)
 {
-	return look_after_write(vault, key, job, entry, send_write(vault, key, entry, data));
+	return look_after_write(vault, key, job, entry, send_write(vault, key, job, entry, data));
 }

@@ -131,13 +131,14 @@ send_call(const VaultServer *server, const VaultCall *call, const SecretBuf *tok
 	return outcome;
 }
 
-/* The server's own first words. */
-static void
+/* The server's own first words; false: the answer has not the form of Vault's errors. */
+static bool
 add_words(Outcome *outcome, const HttpAnswer *answer)
 {
 	cJSON *tree = answer->body != NULL ? cJSON_Parse(answer->body) : NULL;
 	const cJSON *errors = cJSON_GetObjectItemCaseSensitive(tree, "errors");
 	const char *words = cJSON_GetStringValue(cJSON_GetArrayItem(errors, 0));
+	bool is_list = cJSON_IsArray(errors);
 
 	if (words != NULL)
 		(void) snprintf(outcome->message, sizeof(outcome->message), "Vault answered: %s", words);
@@ -145,6 +146,7 @@ add_words(Outcome *outcome, const HttpAnswer *answer)
 		(void) snprintf(outcome->message, sizeof(outcome->message),
 						"Vault answered with status %ld", answer->status);
 	cJSON_Delete(tree);
+	return is_list;
 }
 
 /* Does the server itself, and not a proxy before it, say that it is sealed? */
@@ -190,7 +192,13 @@ vault_outcome(const VaultServer *server, const VaultCall *call, const HttpAnswer
 			break;
 	}
 	(void) snprintf(outcome.code, sizeof(outcome.code), "%ld", answer->status);
-	add_words(&outcome, answer);
+	/* A 404 that is not Vault's comes from a proxy that has no way to it, for now. */
+	if (!add_words(&outcome, answer) && answer->status == 404)
+	{
+		outcome.class = OUTCOME_TRANSIENT;
+		(void) snprintf(outcome.message, sizeof(outcome.message),
+						"something before Vault answered with status 404");
+	}
 	return outcome;
 }
 

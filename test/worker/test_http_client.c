@@ -20,6 +20,46 @@
 
 static Script *script;
 
+/* ---- libcurl's heap: the linker puts these before those of wipe_heap.c ---- */
+
+static _Thread_local int allocations_left; /* the one that makes it 0 gets nothing */
+
+/* The names are the linker's: --wrap. */
+extern void *real_malloc(size_t size) __asm__("__real_wipe_malloc");
+extern void *real_calloc(size_t count, size_t size) __asm__("__real_wipe_calloc");
+extern void *real_realloc(void *block, size_t size) __asm__("__real_wipe_realloc");
+extern char *real_strdup(const char *text) __asm__("__real_wipe_strdup");
+extern void *short_malloc(size_t size) __asm__("__wrap_wipe_malloc");
+extern void *short_calloc(size_t count, size_t size) __asm__("__wrap_wipe_calloc");
+extern void *short_realloc(void *block, size_t size) __asm__("__wrap_wipe_realloc");
+extern char *short_strdup(const char *text) __asm__("__wrap_wipe_strdup");
+
+void *
+short_malloc(size_t size)
+{
+	return --allocations_left != 0 ? real_malloc(size) : NULL;
+}
+
+void *
+short_calloc(size_t count, size_t size)
+{
+	return --allocations_left != 0 ? real_calloc(count, size) : NULL;
+}
+
+void *
+short_realloc(void *block, size_t size)
+{
+	return --allocations_left != 0 ? real_realloc(block, size) : NULL;
+}
+
+char *
+short_strdup(const char *text)
+{
+	return --allocations_left != 0 ? real_strdup(text) : NULL;
+}
+
+/* ---- what the tests are made of ---- */
+
 static int
 start_script(void **state __attribute__((unused)))
 {
@@ -311,6 +351,26 @@ TEST(a_post_that_only_reads_is_sent_again_if_it_says_so)
 	assert_int_equal(script_requests(script), 3);
 }
 
+TEST(what_is_to_be_sent_once_has_a_connection_of_its_own_and_is_not_sent_again)
+{
+	HttpRequest request = {.method = "GET", .once = true, .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	script_answer(script, 200, "", "x");
+	script_answer(script, 200, "", "y");
+	script_bytes(script, "", 0, SCRIPT_CLOSE);
+	script_answer(script, 200, "", "never asked for");
+	assert_int_equal(send_it("GET", script_url(script, "/"), NULL, NULL), HTTP_ANSWERED);
+	request.url = script_url(script, "/");
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_ANSWERED);
+	http_answer_free(&answer);
+	assert_int_equal(script_connections(script), 2);
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_NO_ANSWER);
+	assert_int_equal(script_requests(script), 3);
+	assert_int_equal(script_connections(script), 3);
+}
+
 TEST(plain_http_goes_to_this_machine_alone_unless_it_is_allowed)
 {
 	HttpRequest request = {
@@ -383,6 +443,37 @@ TEST(a_header_or_method_that_could_become_two_is_refused)
 	assert_int_equal(script_connections(script), 0);
 }
 
+TEST(memory_that_runs_out_says_nothing_against_the_request)
+{
+	bool failed = true;
+
+	for (int n = 1; failed; n++)
+	{
+		HttpRequest request = {.method = "POST",
+							   .url = script_url(script, "/path?q=1"),
+							   .headers = {"A: b", "C: d"},
+							   .body = "b",
+							   .body_len = 1,
+							   .deadline = deadline_in(30000)};
+		RotorError err = fresh_error();
+		HttpAnswer answer;
+		HttpResult result;
+		int before = script_requests(script);
+
+		script_answer(script, 200, "", "x");
+		allocations_left = n;
+		result = http_send(&request, &answer, &err);
+		failed = allocations_left <= 0;
+		allocations_left = 0;
+		assert_int_not_equal(result, HTTP_BAD);
+		if (result == HTTP_NOT_SENT)
+			assert_int_equal(script_requests(script), before);
+		if (!failed)
+			assert_int_equal(result, HTTP_ANSWERED);
+		http_answer_free(&answer);
+	}
+}
+
 TEST(errors_show_neither_query_nor_header_nor_body)
 {
 	HttpRequest request = {.method = "POST",
@@ -415,6 +506,51 @@ TEST(a_proxy_of_the_environment_gets_nothing_that_stays_on_this_machine)
 	assert_int_equal(script_connections(proxy), 0);
 	assert_int_equal(script_requests(script), 1);
 	script_stop(proxy);
+}
+
+TEST(plain_http_to_another_host_never_goes_by_a_proxy)
+{
+	static const char *const names[] = {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"};
+	HttpRequest request = {.method = "POST",
+						   .url = "http://192.0.2.1/",
+						   .headers = {"X-Vault-Token: t"},
+						   .body = "b",
+						   .body_len = 1,
+						   .allow_http = true};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+	{
+		script_answer(script, 200, "", "x");
+		setenv(names[i], script_url(script, ""), 1);
+		request.deadline = deadline_in(100);
+		assert_int_not_equal(http_send(&request, &answer, &err), HTTP_ANSWERED);
+		http_answer_free(&answer);
+		unsetenv(names[i]);
+	}
+	assert_int_equal(script_connections(script), 0);
+}
+
+TEST(https_to_another_host_goes_through_a_proxy_that_sees_nothing_but_the_host)
+{
+	HttpRequest request = {.method = "POST",
+						   .url = "https://192.0.2.1/s3cret",
+						   .headers = {"X-Vault-Token: s3cret"},
+						   .body = "s3cret",
+						   .body_len = 6,
+						   .deadline = deadline_in(30000)};
+	HttpAnswer answer;
+	RotorError err = fresh_error();
+
+	script_answer(script, 403, "", "");
+	setenv("https_proxy", script_url(script, ""), 1);
+	assert_int_equal(http_send(&request, &answer, &err), HTTP_NOT_SENT);
+	unsetenv("https_proxy");
+	assert_int_equal(script_requests(script), 1);
+	assert_memory_equal(script_request(script, 0), "CONNECT 192.0.2.1:443 ", 22);
+	assert_null(strstr(script_request(script, 0), "s3cret"));
+	http_answer_free(&answer);
 }
 
 /* ---- TLS ---- */
@@ -730,11 +866,15 @@ main(void)
 		WITH_SCRIPT(a_write_is_not_sent_again_when_the_kept_connection_dies),
 		WITH_SCRIPT(a_read_is_sent_again_when_the_kept_connection_dies),
 		WITH_SCRIPT(a_post_that_only_reads_is_sent_again_if_it_says_so),
+		WITH_SCRIPT(what_is_to_be_sent_once_has_a_connection_of_its_own_and_is_not_sent_again),
 		WITH_SCRIPT(plain_http_goes_to_this_machine_alone_unless_it_is_allowed),
 		cmocka_unit_test(what_is_no_usable_url_is_refused_without_showing_it),
 		WITH_SCRIPT(a_header_or_method_that_could_become_two_is_refused),
+		WITH_SCRIPT(memory_that_runs_out_says_nothing_against_the_request),
 		WITH_SCRIPT(errors_show_neither_query_nor_header_nor_body),
 		WITH_SCRIPT(a_proxy_of_the_environment_gets_nothing_that_stays_on_this_machine),
+		WITH_SCRIPT(plain_http_to_another_host_never_goes_by_a_proxy),
+		WITH_SCRIPT(https_to_another_host_goes_through_a_proxy_that_sees_nothing_but_the_host),
 		cmocka_unit_test(a_certificate_is_checked_with_its_authority_and_name),
 		cmocka_unit_test(the_signature_computed_here_is_the_one_of_the_published_vectors),
 		WITH_SCRIPT(a_request_is_signed_as_the_vectors_are),

@@ -12,6 +12,7 @@
 #include "aws_credentials.h"
 #include "http_script.h"
 #include "peer.h"
+#include "short_memory.h"
 #include "store.h"
 #include "traces.h"
 
@@ -587,6 +588,50 @@ TEST(wrong_keys_are_refused_and_right_ones_are_not)
 	job_free(job);
 }
 
+/*
+ * Whatever allocation fails, the step may be tried again, nothing is taken for somebody else's, and no other value
+ * is published.
+ */
+TEST(memory_that_runs_out_is_transient_and_publishes_nothing_else)
+{
+	bool failed = true;
+
+	NEED_MOTO();
+	for (int n = 1; failed; n++)
+	{
+		char key[32];
+		Job *job;
+		Outcome outcome;
+
+		(void) snprintf(key, sizeof(key), "short%d", n);
+		tell_moto(
+			"CreateSecret",
+			"{\"Name\":\"%s\",\"ClientRequestToken\":\"%s\",\"SecretString\":\"{\\\"username\\\":"
+			"\\\"app\\\",\\\"password\\\":\\\"p1-\\\\\\\"\\\\\\\\/\xc3\xbc'$\\\"}\"}",
+			key, uuid(7));
+		job = moto_job(key, 2, 1);
+		short_memory_at(n);
+		outcome = publish(job);
+		failed = short_memory_end();
+		if (outcome.class != OUTCOME_OK && outcome.class != OUTCOME_UNKNOWN)
+			assert_outcome(outcome, OUTCOME_TRANSIENT);
+		assert_outcome(publish(job), OUTCOME_OK);
+		assert_text(key, "AWSPENDING",
+					"{\"username\":\"app\",\"password\":\"" PASSWORD_JSON
+					"\",\"port\":5433,\"engine\":\"postgres\",\"host\":\"db.example\","
+					"\"dbname\":\"app\"}",
+					2);
+		short_memory_at(n);
+		outcome = promote(job);
+		failed = short_memory_end() || failed;
+		if (outcome.class != OUTCOME_OK && outcome.class != OUTCOME_UNKNOWN)
+			assert_outcome(outcome, OUTCOME_TRANSIENT);
+		assert_outcome(promote(job), OUTCOME_OK);
+		assert_labels(job, 0, 2, 7);
+		job_free(job);
+	}
+}
+
 static void
 put_masked(JobValue *value, int version, const char *masked)
 {
@@ -831,9 +876,30 @@ TEST(labels_that_moved_between_look_and_move_are_looked_at_again)
 	script_answer(script, 400, "", refused);
 	script_answer(script, 200, "", DESCRIPTION);
 	script_answer(script, 400, "", refused);
-	assert_outcome(promote(job), OUTCOME_PERMANENT);
+	/* What is read lags behind: the next attempt may see it, and nothing is undone for that. */
+	assert_outcome(promote(job), OUTCOME_TRANSIENT);
 	assert_int_equal(script_requests(script), 11);
 	job_free(job);
+}
+
+TEST(what_fails_when_the_version_is_current_already_is_unknown)
+{
+	static const char both[] =
+		"{\"Name\":\"k\",\"VersionIdsToStages\":{\"00000000-0000-4000-8000-000000000001\":"
+		"[\"AWSPREVIOUS\"],\"00000000-0000-4000-8000-000000000002\":[\"AWSCURRENT\",\"AWSPENDING\"]}}";
+	static const char *const refused[] = {"{\"__type\":\"AccessDeniedException\"}",
+										  "{\"__type\":\"InvalidParameterException\"}", THROTTLED};
+
+	for (size_t i = 0; i < COUNT_OF(refused); i++)
+	{
+		Job *job = scripted_job();
+
+		script_answer(script, 200, "", both);
+		script_answer(script, 400, "", refused[i]);
+		assert_outcome(promote(job), OUTCOME_UNKNOWN);
+		assert_int_equal(script_requests(script), 2 * (int) (i + 1));
+		job_free(job);
+	}
 }
 
 TEST(a_version_that_aws_ignored_gets_its_label)
@@ -881,6 +947,37 @@ TEST(credentials_that_have_expired_are_asked_for_again_once)
 	script_answer(script, 400, "", expired);
 	assert_outcome(store_aws.check(job, deadline_in(60000)), OUTCOME_PERMANENT);
 	assert_int_equal(script_requests(script), 4);
+	job_free(job);
+}
+
+TEST(a_canonical_request_in_an_error_shows_no_token)
+{
+	static const char token[] = "FwoGZXIvYXdzEBYaDH/+s3ssion=Token//123456789012345678901234567890";
+	/* The second one is cut within the token. */
+	static const int lengths[] = {1, 450};
+	Job *job = scripted_job();
+
+	setenv("AWS_SESSION_TOKEN", token, 1);
+	for (size_t i = 0; i < COUNT_OF(lengths); i++)
+	{
+		char body[1024];
+		Outcome outcome;
+
+		(void) snprintf(
+			body, sizeof(body),
+			"{\"__type\":\"InvalidSignatureException\",\"message\":\"The Canonical String "
+			"should have been\\n'POST\\n/%0*d\\nx-amz-security-token:%s\\n'\"}",
+			lengths[i], 1, token);
+		script_answer(script, 403, "", body);
+		outcome = store_aws.check(job, deadline_in(60000));
+		assert_outcome(outcome, OUTCOME_PERMANENT);
+		assert_string_equal(outcome.code, "InvalidSignatureException");
+		assert_string_equal(script_header(script, (int) i, "X-Amz-Security-Token"), token);
+		assert_null(strstr(outcome.message, "FwoG"));
+		assert_null(strstr(outcome.message, "s3ssion"));
+		assert_non_null(strstr(outcome.message, "POST"));
+	}
+	unsetenv("AWS_SESSION_TOKEN");
 	job_free(job);
 }
 
@@ -1029,6 +1126,7 @@ main(void)
 		WITH_MOTO(the_prefix_is_put_before_the_key_and_create_says_whether_a_secret_is_made),
 		WITH_MOTO(a_value_too_long_for_aws_is_not_sent),
 		WITH_MOTO(wrong_keys_are_refused_and_right_ones_are_not),
+		WITH_MOTO(memory_that_runs_out_is_transient_and_publishes_nothing_else),
 		WITH_MOTO(no_trace_of_a_password_is_left_in_memory),
 		WITH_SCRIPT(errors_are_told_apart_by_type_and_status_wherever_the_type_stands),
 		WITH_SCRIPT(what_aws_asks_to_wait_is_passed_on),
@@ -1036,9 +1134,11 @@ main(void)
 		WITH_SCRIPT(a_peer_that_falls_silent_holds_up_no_longer_than_deadline_or_lease),
 		WITH_SCRIPT(what_fails_after_something_was_changed_is_unknown),
 		WITH_SCRIPT(labels_that_moved_between_look_and_move_are_looked_at_again),
+		WITH_SCRIPT(what_fails_when_the_version_is_current_already_is_unknown),
 		WITH_SCRIPT(a_version_that_aws_ignored_gets_its_label),
 		WITH_SCRIPT(a_secret_that_aws_rotates_itself_is_left_alone),
 		WITH_SCRIPT(credentials_that_have_expired_are_asked_for_again_once),
+		WITH_SCRIPT(a_canonical_request_in_an_error_shows_no_token),
 		WITH_SCRIPT(an_answer_that_is_too_long_is_cut),
 		WITH_SCRIPT(
 			a_replica_may_have_a_key_of_its_own_and_a_bad_list_is_refused_before_anything_is_made),

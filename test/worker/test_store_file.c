@@ -18,6 +18,7 @@
 #include "job_of.h"
 #include "pgpass.h"
 #include "secret_json.h"
+#include "short_memory.h"
 #include "store.h"
 
 #define OLD "old:secret\\1"
@@ -826,6 +827,58 @@ TEST(what_may_not_be_written_is_permanent)
 	fail_everywhere("json", EACCES, OUTCOME_PERMANENT);
 }
 
+/* Runs a step of which one allocation fails; true if it came to that. */
+static bool
+run_short(const TestJob *test, bool promote, int allocation)
+{
+	TestJob with_step = *test;
+	Outcome outcome;
+	bool failed;
+	Job *job;
+
+	with_step.step = promote ? "finish" : "publish";
+	job = job_of(&with_step);
+	short_memory_at(allocation);
+	outcome = promote ? store_file.promote(job, far_away()) : store_file.publish(job, far_away());
+	failed = short_memory_end();
+	job_free(job);
+	/* Of two files the first may have been written. */
+	if (outcome.class != OUTCOME_OK && outcome.class != OUTCOME_UNKNOWN)
+		assert_outcome(&outcome, OUTCOME_TRANSIENT);
+	return failed;
+}
+
+/*
+ * Whatever allocation fails, the step may be tried again, nothing is taken for somebody else's, and no other value
+ * is published.
+ */
+TEST(memory_that_runs_out_is_transient_and_publishes_nothing_else)
+{
+	static const char *const formats[] = {"json", "pgpass"};
+
+	for (size_t i = 0; i < COUNT_OF(formats); i++)
+	{
+		bool failed = true;
+
+		for (int n = 1; failed; n++)
+		{
+			char name[32];
+			TestJob test;
+
+			(void) snprintf(name, sizeof(name), "%s%d", formats[i], n);
+			enrol(options_json(name, formats[i], ""));
+			test = rotation(options_json(name, formats[i], ""));
+			failed = run_short(&test, false, n);
+			assert_reads(&test, OLD);
+			assert_int_equal(run(&test, false).class, OUTCOME_OK);
+			failed = run_short(&test, true, n) || failed;
+			assert_int_equal(run(&test, true).class, OUTCOME_OK);
+			assert_reads(&test, NEW);
+			assert_labels(&test, "", uuid('2'), uuid('1'));
+		}
+	}
+}
+
 /* ------------------------------------------------------------------------------------------------
  * pgpass
  */
@@ -854,6 +907,55 @@ TEST(fields_of_the_line_can_be_given)
 
 	enrol(test.store_options);
 	assert_string_equal(read_file("pgpass"), "\\:\\:1:*:*:app:old\\:secret\\\\1\n");
+}
+
+TEST(hosts_that_libpq_would_never_look_for_are_refused_before_anything_is_set)
+{
+	static const struct
+	{
+		const char *target, *options;
+		OutcomeClass class;
+	} cases[] = {
+		{"{\"host\":\"db1,db2\",\"port\":5432}", "", OUTCOME_PERMANENT},
+		{"{\"host\":\"db1\",\"port\":\"5432,5433\"}", "", OUTCOME_PERMANENT},
+		{"{\"host\":\"db1,db2\",\"port\":\"5432,5433\"}", ",\"host\":\"db1\"", OUTCOME_PERMANENT},
+		{"{\"host\":\"db1\"}", ",\"host\":\"db1,db2\"", OUTCOME_PERMANENT},
+		{"{\"host\":\"/var/run/postgresql\"}", "", OUTCOME_PERMANENT},
+		{"{\"host\":\"@abstract\"}", "", OUTCOME_PERMANENT},
+		{"{\"host\":\"/var/run/postgresql\"}", ",\"host\":\"localhost\"", OUTCOME_OK},
+		{"{\"host\":\"/tmp/own\"}", ",\"host\":\"/tmp/own\"", OUTCOME_OK},
+		{"{\"host\":\"db1,db2\",\"port\":\"5432,5433\"}", ",\"host\":\"*\",\"port\":\"*\"",
+		 OUTCOME_OK},
+		{"{\"host\":\"db1,db2\",\"port\":5432}", ",\"host\":\"db2\"", OUTCOME_OK},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		TestJob test = rotation(options_json("pgpass", "pgpass", cases[i].options));
+		Outcome outcome;
+		Job *job;
+
+		test.target = cases[i].target;
+		job = job_of(&test);
+		outcome = store_file.check(job, far_away());
+		assert_outcome(&outcome, cases[i].class);
+		outcome = store_file.publish(job, far_away());
+		assert_outcome(&outcome, cases[i].class);
+		if (outcome.class != OUTCOME_OK)
+		{
+			assert_non_null(strstr(outcome.message, "\"host\""));
+			assert_null(read_file("pgpass.rotor"));
+		}
+		job_free(job);
+		(void) unlink(path_of("pgpass.rotor"));
+		/* An object has them as they are. */
+		test.store_options = options_json("json", "json", "");
+		job = job_of(&test);
+		outcome = store_file.publish(job, far_away());
+		assert_outcome(&outcome, OUTCOME_OK);
+		job_free(job);
+		(void) unlink(path_of("json"));
+	}
 }
 
 TEST(lines_of_others_are_kept)
@@ -1003,8 +1105,10 @@ main(void)
 		T(a_full_disk_changes_nothing_and_may_go_by_itself),
 		T(a_read_only_disk_changes_nothing_and_may_go_by_itself),
 		T(what_may_not_be_written_is_permanent),
+		T(memory_that_runs_out_is_transient_and_publishes_nothing_else),
 		T(the_line_has_the_current_value_only),
 		T(fields_of_the_line_can_be_given),
+		T(hosts_that_libpq_would_never_look_for_are_refused_before_anything_is_set),
 		T(lines_of_others_are_kept),
 		T(a_line_that_somebody_changed_is_not_ours),
 		T(a_value_that_a_line_cannot_hold_is_refused_before_anything_is_set),

@@ -12,6 +12,7 @@
 #include "job_of.h"
 #include "options.h"
 #include "peer.h"
+#include "short_memory.h"
 #include "store.h"
 #include "vault_session.h"
 
@@ -394,6 +395,61 @@ TEST(an_edit_between_reading_and_writing_is_kept)
 	assert_string_equal(kept("rotor/db/app", "password"), NEW);
 }
 
+/* Somebody else writes KEY right before the next write, with the former value and that note. */
+static void
+race_with(const char *note)
+{
+	char race[512];
+
+	(void) snprintf(race, sizeof(race),
+					"{\"path\":\"rotor/db/app\",\"data\":{\"username\":\"app\",\"password\":\"x\","
+					"\"rotor_version\":\"%s\",\"note\":\"%s\"}}",
+					uuid('1'), note);
+	tell("race", race);
+}
+
+TEST(edits_without_end_are_no_other_version)
+{
+	TestJob test = rotation();
+	int before;
+
+	enrol();
+	assert_run(&test, false, OUTCOME_OK);
+	tell("set", "{\"race_each_time\":true}");
+	race_with("mine");
+	before = calls("POST", "secret/data/rotor/db/app");
+	assert_run(&test, true, OUTCOME_TRANSIENT);
+	assert_int_equal(calls("POST", "secret/data/rotor/db/app"), before + 3);
+	assert_string_equal(kept("rotor/db/app", "note"), "mine");
+	tell("set", "{\"race_each_time\":false}");
+	assert_run(&test, true, OUTCOME_OK);
+	assert_string_equal(kept("rotor/db/app", "note"), "mine");
+	assert_string_equal(kept("rotor/db/app", "password"), NEW);
+}
+
+TEST(a_check_and_set_that_is_refused_while_a_reading_lags_behind_is_transient)
+{
+	static const char stale[] =
+		"{\"method\":\"GET\",\"match\":\"data/rotor/db/app\",\"status\":200,\"skip\":%d,"
+		"\"body\":{\"data\":{\"data\":{\"username\":\"app\",\"password\":\"x\","
+		"\"rotor_version\":\"%s\"},\"metadata\":{\"version\":1}}}}";
+	TestJob test = rotation();
+	char fail[512];
+
+	enrol();
+	assert_run(&test, false, OUTCOME_OK);
+	assert_run(&test, true, OUTCOME_OK);
+	/* The write was done, and is not seen: KEY first, with nothing pending, and KEY again. */
+	(void) snprintf(fail, sizeof(fail), stale, 0, uuid('1'));
+	tell("fail", fail);
+	(void) snprintf(fail, sizeof(fail), stale, 1, uuid('1'));
+	tell("fail", fail);
+	assert_run(&test, true, OUTCOME_TRANSIENT);
+	test.look = true;
+	assert_run(&test, true, OUTCOME_OK);
+	assert_string_equal(kept("rotor/db/app", "password"), NEW);
+}
+
 TEST(a_rotation_that_came_first_supersedes)
 {
 	TestJob test = rotation();
@@ -501,6 +557,52 @@ TEST(statuses_have_their_classes)
 	}
 }
 
+TEST(a_404_that_is_not_vaults_does_not_say_that_nothing_is_there)
+{
+	static const char *const bodies[] = {"\"404 page not found\"",
+										 "\"default backend - 404\"",
+										 "\"<html>\"",
+										 "\"\"",
+										 "{}",
+										 "[]",
+										 "{\"errors\":null}",
+										 "{\"error\":\"not found\"}",
+										 "{\"data\":{\"data\":null}}"};
+
+	for (size_t i = 0; i < COUNT_OF(bodies); i++)
+	{
+		TestJob test = rotation();
+		StoreLabels labels;
+		char fail[256];
+		Outcome outcome;
+		Job *job;
+
+		tell("reset", "{}");
+		vault_forget_tokens();
+		enrol();
+		assert_run(&test, false, OUTCOME_OK);
+		test.step = "finish";
+		test.look = true;
+		job = job_of(&test);
+		for (int skip = 0; skip < 2; skip++)
+		{
+			/* KEY is read first, then what is pending. */
+			(void) snprintf(fail, sizeof(fail),
+							"{\"method\":\"GET\",\"match\":\"data/\",\"status\":404,"
+							"\"skip\":%d,\"body\":%s}",
+							skip, bodies[i]);
+			tell("fail", fail);
+			outcome = store_vault.look(job, &labels, far_away());
+			assert_outcome(&outcome, OUTCOME_TRANSIENT);
+			tell("fail", fail);
+			outcome = store_vault.promote(job, far_away());
+			assert_outcome(&outcome, OUTCOME_TRANSIENT);
+			assert_string_equal(kept("rotor/db/app", "password"), OLD);
+		}
+		job_free(job);
+	}
+}
+
 TEST(a_sealed_server_is_transient)
 {
 	TestJob test = rotation();
@@ -580,6 +682,45 @@ TEST(a_write_that_may_still_arrive_is_unknown)
 	assert_run(&test, true, OUTCOME_OK);
 	assert_int_equal(versions_of("rotor/db/app.rotor-pending"), 0);
 	assert_labels(&test, "", uuid('2'), uuid('1'));
+}
+
+/*
+ * Whatever allocation fails, the step may be tried again, nothing is taken for somebody else's, and no other value
+ * is published.
+ */
+TEST(memory_that_runs_out_is_transient_and_publishes_nothing_else)
+{
+	TestJob test = rotation();
+	bool failed = true;
+
+	for (int n = 1; failed; n++)
+	{
+		failed = false;
+		tell("reset", "{}");
+		enrol();
+		for (int promote = 0; promote < 2; promote++)
+		{
+			TestJob with_step = test;
+			Outcome outcome;
+			Job *job;
+
+			with_step.step = promote ? "finish" : "publish";
+			job = job_of(&with_step);
+			short_memory_at(n);
+			outcome = promote ? store_vault.promote(job, far_away())
+							  : store_vault.publish(job, far_away());
+			failed = short_memory_end() || failed;
+			job_free(job);
+			if (outcome.class != OUTCOME_OK && outcome.class != OUTCOME_UNKNOWN)
+				assert_outcome(&outcome, OUTCOME_TRANSIENT);
+			assert_string_equal(kept("rotor/db/app", "password"),
+								promote && outcome.class == OUTCOME_OK ? NEW : OLD);
+			assert_run(&test, promote, OUTCOME_OK);
+		}
+		assert_string_equal(kept("rotor/db/app", "password"), NEW);
+		assert_string_equal(kept("rotor/db/app", "host"), "db.example");
+		assert_labels(&test, "", uuid('2'), uuid('1'));
+	}
 }
 
 TEST(a_server_that_is_away_is_transient)
@@ -1005,14 +1146,18 @@ main(void)
 		T(the_same_version_with_another_value_is_refused),
 		T(a_job_without_the_value_promotes_the_pending_one),
 		T(an_edit_between_reading_and_writing_is_kept),
+		T(edits_without_end_are_no_other_version),
+		T(a_check_and_set_that_is_refused_while_a_reading_lags_behind_is_transient),
 		T(a_rotation_that_came_first_supersedes),
 		T(a_deleted_secret_is_written_again),
 		T(namespaces_and_strange_keys_are_kept_apart),
 		T(statuses_have_their_classes),
+		T(a_404_that_is_not_vaults_does_not_say_that_nothing_is_there),
 		T(a_sealed_server_is_transient),
 		T(throttling_says_how_long_to_wait),
 		T(a_lost_answer_is_looked_for),
 		T(a_write_that_may_still_arrive_is_unknown),
+		T(memory_that_runs_out_is_transient_and_publishes_nothing_else),
 		T(a_server_that_is_away_is_transient),
 		T(a_silent_server_does_not_hold_us),
 		T(what_cannot_be_tidied_is_only_noted),

@@ -102,6 +102,17 @@ last_request(void)
 	return tree;
 }
 
+/* How many came before. */
+static int
+requests(void)
+{
+	cJSON *last = last_request();
+	int count = job_integer(last, "count", -1);
+
+	cJSON_Delete(last);
+	return count;
+}
+
 #define SET_JSON                                                                                     \
 	"{\"url\":\"@/key\",\"method\":\"PUT\",\"auth\":\"bearer\",\"body\":{\"user\":\"{{username}}\"," \
 	"\"key\":\"{{password}}\"},\"ok\":[204]}"
@@ -239,6 +250,20 @@ TEST(a_lost_answer_of_set_is_unknown)
 	assert_outcome(&outcome, OUTCOME_UNKNOWN);
 	outcome = login_with("{\"url\":\"@/drop\"}", "s3cret");
 	assert_outcome(&outcome, OUTCOME_TRANSIENT);
+}
+
+TEST(a_login_is_asked_once_though_its_connection_dies)
+{
+	Outcome outcome;
+	int before;
+
+	/* A connection that is kept, and closed when the login has been read. */
+	outcome = login_with("{\"url\":\"@/status/200\"}", "s3cret");
+	assert_outcome(&outcome, OUTCOME_OK);
+	before = requests();
+	outcome = login_with("{\"url\":\"@/drop\"}", "s3cret");
+	assert_outcome(&outcome, OUTCOME_TRANSIENT);
+	assert_int_equal(requests(), before + 1);
 }
 
 TEST(a_service_that_is_away_is_transient)
@@ -386,6 +411,7 @@ main(void)
 		cmocka_unit_test(lists_of_statuses_count_alone),
 		cmocka_unit_test(a_redirection_is_not_followed),
 		cmocka_unit_test(a_lost_answer_of_set_is_unknown),
+		cmocka_unit_test(a_login_is_asked_once_though_its_connection_dies),
 		cmocka_unit_test(a_service_that_is_away_is_transient),
 		cmocka_unit_test(bad_options_are_permanent_and_named),
 		cmocka_unit_test(check_needs_no_admin_and_sends_nothing),

@@ -9,7 +9,7 @@ Lives until its standard input is closed. Prints port=N and "ready".
     /status/N                   answers N
     /drop                       closes the connection instead of an answer
     /redirect                   302 to /key
-    GET /peer/last              {"method","path","headers","body"} of the last request but these
+    GET /peer/last              {"method","path","headers","body","count"} of the last request but these
 """
 import base64
 import json
@@ -18,7 +18,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
-STATE = {"user": None, "key": None, "last": {}}
+STATE = {"user": None, "key": None, "last": {}, "count": 0}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         if self.path == "/peer/last":
             return self.reply(200, STATE["last"])
-        STATE["last"] = {"method": self.command, "path": self.path, "body": body, "headers": dict(self.headers)}
+        STATE["count"] += 1
+        STATE["last"] = {"method": self.command, "path": self.path, "body": body, "headers": dict(self.headers),
+                         "count": STATE["count"]}
         if self.path == "/key":
             return self.set_key(body)
         if self.path == "/me":

@@ -10,7 +10,8 @@ Lives until its standard input is closed. Prints port=N and "ready". The test st
                                           they take effect or ("after") after it; "drop": the connection is closed
                                           instead of an answer
     POST /peer/edit {"path","data"}       somebody else writes a secret
-    POST /peer/race {"path","data"}       the same, right before the next write to that path
+    POST /peer/race {"path","data"}       the same, right before the next write to that path; before each one while
+                                          the peer's race_each_time is set
     POST /peer/delete {"path"}            somebody deletes the newest version
     POST /peer/revoke                     every token but root is gone
     POST /peer/policy {"deny": [[method, part of path], …]}
@@ -40,6 +41,7 @@ class Peer:
         self.count = 0
         self.failures = []
         self.races = []
+        self.race_each_time = False
         self.deny = []
         self.log = []
         self.ttl = 3600
@@ -95,7 +97,8 @@ def do_data(method, key, body):
         if "data" not in body:
             raise error(400, "no data provided")
         for race in [r for r in PEER.races if r["path"] == key[1]]:
-            PEER.races.remove(race)
+            if not PEER.race_each_time:
+                PEER.races.remove(race)
             write(key, race["data"], None)
         version = write(key, body["data"], body.get("options", {}).get("cas"))
         raise Answer(200, {"data": metadata_of(PEER.secrets[key], version)})
