@@ -27,12 +27,16 @@ mysql_is_among(unsigned number, const unsigned *list, size_t count)
 	return false;
 }
 
-/* The library's own errors are of the network, but for those of TLS and plugins, which are settings. */
+/*
+ * The library's own errors are of the network, but for those of plugins, which are settings. By one number, 2026,
+ * it tells a handshake that broke and a certificate that is not trusted: what may pass is tried again, a few
+ * times, with its words; for who gives up at a broken one in the step undo leaves the account locked out.
+ */
 bool
 mysql_is_transient(unsigned number)
 {
 	if (number >= 2000 && number <= 2999)
-		return number != 2026 && number != 2049 && number != 2059 && number != 2061;
+		return number != 2049 && number != 2059 && number != 2061;
 	return number == 5012 || number == 5013 || number == 5014 ||
 		   MYSQL_IS_AMONG(number, transient_errors);
 }

@@ -346,14 +346,91 @@ TEST(certificates_are_verified_and_never_is_a_weaker_mode_tried)
 	assert_outcome(tls("localhost", "verify-full", ca), OUTCOME_OK, "");
 	assert_outcome(tls("127.0.0.1", "require", ""), OUTCOME_OK, "");
 	/* the certificate is localhost's */
-	assert_outcome(tls("127.0.0.1", "verify-full", ca), OUTCOME_INCONCLUSIVE, "2026");
-	assert_outcome(tls("localhost", "verify-full", other), OUTCOME_INCONCLUSIVE, "2026");
+	assert_outcome(tls("127.0.0.1", "verify-full", ca), OUTCOME_TRANSIENT, "2026");
+	assert_outcome(tls("localhost", "verify-full", other), OUTCOME_TRANSIENT, "2026");
 	/* the system's authorities do not know ours */
-	assert_outcome(tls("localhost", "verify-full", ""), OUTCOME_INCONCLUSIVE, "2026");
+	assert_outcome(tls("localhost", "verify-full", ""), OUTCOME_TRANSIENT, "2026");
 	assert_outcome(tls("localhost", "prefer", ca), OUTCOME_INCONCLUSIVE, "");
 	assert_outcome(tls("localhost", "verify-ca", ca), OUTCOME_INCONCLUSIVE, "");
 	/* the account wants TLS, and there is none */
 	assert_outcome(tls("127.0.0.1", "disable", ""), OUTCOME_REFUSED, "1045");
+}
+
+/* A server that greets, and ends each connection at its first message; without TLS it lets everybody in first. */
+typedef struct Dropper
+{
+	int listener;
+	bool has_tls;
+} Dropper;
+
+static void *
+greet_and_drop(void *arg)
+{
+	const Dropper *dropper = arg;
+	int client;
+
+	while ((client = accept(dropper->listener, NULL, NULL)) >= 0)
+	{
+		/* the protocol, the version, the connection, a salt, what it can do, and its plugin */
+		char packet[] = "\x4a\0\0\0\x0a"
+						"8.0.0\0"
+						"\1\0\0\0"
+						"saltsalt\0"
+						"\x01\x82"
+						"\x2d"
+						"\2\0"
+						"\x08\0"
+						"\x15"
+						"\0\0\0\0\0\0\0\0\0\0"
+						"saltsaltsalt\0"
+						"mysql_native_password";
+		char message[64];
+
+		packet[0] = (char) (sizeof(packet) - 4);
+		if (dropper->has_tls)
+			packet[25] |= 0x08; /* CLIENT_SSL */
+		(void) !write(client, packet, sizeof(packet));
+		(void) !read(client, message, sizeof(message));
+		if (!dropper->has_tls)
+			(void) !write(client, "\7\0\0\2\0\0\0\2\0\0\0", 11);
+		(void) close(client);
+	}
+	return NULL;
+}
+
+TEST(a_handshake_that_breaks_may_pass_and_a_server_without_tls_does_not)
+{
+	static const struct
+	{
+		const char *mode;
+		bool has_tls;
+		OutcomeClass of_set, of_login;
+		const char *code;
+	} cases[] = {
+		{"require", true, OUTCOME_TRANSIENT, OUTCOME_TRANSIENT, "2026"},
+		{"verify-full", true, OUTCOME_TRANSIENT, OUTCOME_TRANSIENT, "2026"},
+		{"require", false, OUTCOME_PERMANENT, OUTCOME_INCONCLUSIVE, ""},
+		{"verify-full", false, OUTCOME_PERMANENT, OUTCOME_INCONCLUSIVE, ""},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		Dropper dropper = {.has_tls = cases[i].has_tls};
+		int port = silent_port(&dropper.listener);
+		char target[64];
+		pthread_t thread;
+		Job *job;
+
+		(void) snprintf(target, sizeof(target), ",\"sslmode\":\"%s\"", cases[i].mode);
+		job = job_of(&(Order){.user = "app", .port = port, .target = target});
+		assert_int_equal(pthread_create(&thread, NULL, greet_and_drop, &dropper), 0);
+		assert_outcome(set_by_admin(job), cases[i].of_set, cases[i].code);
+		assert_outcome(login_of(job, MARK), cases[i].of_login, cases[i].code);
+		(void) shutdown(dropper.listener, SHUT_RDWR);
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		(void) close(dropper.listener);
+		job_free(job);
+	}
 }
 
 TEST(a_server_that_cannot_be_reached_or_says_nothing_changes_nothing)
@@ -549,6 +626,7 @@ main(void)
 		cmocka_unit_test(another_accounts_password_proves_nothing),
 		cmocka_unit_test(the_verification_query_reads_only_and_says_whether_the_account_can_work),
 		cmocka_unit_test(certificates_are_verified_and_never_is_a_weaker_mode_tried),
+		cmocka_unit_test(a_handshake_that_breaks_may_pass_and_a_server_without_tls_does_not),
 		cmocka_unit_test(a_server_that_cannot_be_reached_or_says_nothing_changes_nothing),
 		cmocka_unit_test(a_connection_that_breaks_before_the_change_is_sent_changed_nothing),
 		cmocka_unit_test(a_change_that_is_lost_on_its_way_is_unknown_and_did_not_happen),
