@@ -101,7 +101,7 @@ mysql_not_connected(const MyError *err)
 																			 : OUTCOME_PERMANENT,
 									err, "cannot connect with the credential that changes it: ");
 
-	outcome.peer_answered = stale;
+	outcome.peer_answered = outcome.by_refused = stale;
 	return outcome;
 }
 

@@ -78,6 +78,9 @@ postgres_not_connected(const PgError *err, const char *user)
 		err->sqlstate, "cannot connect as %.63s: %s", user, err->message);
 
 	outcome.peer_answered = stale;
+	/* LDAP, PAM and RADIUS have no code of their own for a wrong password. */
+	outcome.by_refused = stale || (strcmp(err->sqlstate, "28000") == 0 && err->used_password &&
+								   err->in_authentication);
 	return outcome;
 }
 

@@ -289,7 +289,8 @@ run_undo(Run *run)
 
 	/* Who cannot log in with the new value to change it back may have the former one still. */
 	if (!job->look && !exists(&job->admin) &&
-		(outcome.class == OUTCOME_PERMANENT || outcome.class == OUTCOME_REFUSED))
+		(outcome.by_refused || outcome.class == OUTCOME_PERMANENT ||
+		 outcome.class == OUTCOME_REFUSED))
 	{
 		login = run->target->login(job, &job->former, false, run->deadline);
 		if (is_accepted(&login))

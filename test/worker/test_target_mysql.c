@@ -165,9 +165,10 @@ TEST(two_passwords_at_once_are_refused_where_the_engine_has_one)
 TEST(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time)
 {
 	Job *job = job_of(&(Order){.user = "app"});
+	Outcome outcome = set_as(job, "admin", "not the password");
 
-	assert_outcome(set_as(job, "admin", "not the password"), OUTCOME_TRANSIENT, "1045");
-	assert_true(set_as(job, "admin", "not the password").peer_answered);
+	assert_outcome(outcome, OUTCOME_TRANSIENT, "1045");
+	assert_true(outcome.peer_answered && outcome.by_refused);
 	job_free(job);
 }
 

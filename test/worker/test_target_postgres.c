@@ -1,6 +1,5 @@
 /*
- * test_target_postgres.c
- *		Tests of worker/target_postgres.c, against a server of their own.
+ * test_target_postgres.c - tests of worker/target_postgres.c, against a server of their own.
  *
  * The server logs every statement and every failed one; nothing of what these tests set may be there.
  */
@@ -279,9 +278,10 @@ TEST(a_former_password_is_given_back_even_to_a_role_that_cannot_use_it_now)
 TEST(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time)
 {
 	Job *job = job_of("app");
+	Outcome outcome = set_as(job, "admin", "not the password");
 
-	assert_outcome(set_as(job, "admin", "not the password"), OUTCOME_TRANSIENT, "28P01");
-	assert_true(set_as(job, "admin", "not the password").peer_answered);
+	assert_outcome(outcome, OUTCOME_TRANSIENT, "28P01");
+	assert_true(outcome.peer_answered && outcome.by_refused);
 	job_free(job);
 }
 
