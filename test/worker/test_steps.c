@@ -628,6 +628,72 @@ TEST(a_value_that_is_rolled_back_to_is_tried_once)
 	}
 }
 
+/* Makes other a version of its own with the same password. */
+static void
+give_same_value(JobValue *other, const JobValue *value)
+{
+	RotorError err;
+
+	assert_true(secret_buf_set(&other->password, value->password.data, value->password.len, &err));
+}
+
+TEST(versions_with_one_password_are_tried_once)
+{
+	Job *job = new_job(STEP_SET);
+	Outcome outcome;
+
+	job->look = true;
+	give_same_value(&job->former, &job->version);
+	(void) snprintf(world.live, sizeof(world.live), "%s", OTHER_ID);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.logins[1], 1);
+	assert_int_equal(world.logins[2], 0);
+	assert_int_equal(world.logins[3], 1);
+	/* The same password of another account is another login. */
+	job->former.username = "other";
+	(void) snprintf(world.live, sizeof(world.live), "%s", OTHER_ID);
+	assert_true(attempt(job, &outcome));
+	assert_int_equal(world.logins[2], 1);
+	job_free(job);
+}
+
+TEST(undo_does_not_try_a_password_again_that_was_refused_as_the_new_one)
+{
+	Job *job = new_job(STEP_UNDO);
+	Outcome outcome;
+
+	give_same_value(&job->former, &job->version);
+	(void) snprintf(world.live, sizeof(world.live), "%s", OTHER_ID);
+	job->look = true;
+	job->tree = cJSON_Parse("{\"strategy\":\"dual_write\"}");
+	job->policy = job->tree;
+	assert_true(attempt(job, &outcome));
+	assert_int_equal(world.logins[1], 1);
+	assert_int_equal(world.logins[2], 0);
+	assert_int_equal(world.sets, 1);
+	job->look = false;
+	without(&job->admin);
+	(void) snprintf(world.live, sizeof(world.live), "%s", OTHER_ID);
+	assert_true(attempt(job, &outcome));
+	assert_true(outcome.by_refused);
+	assert_int_equal(world.logins[2], 0);
+	job_free(job);
+}
+
+TEST(a_second_password_that_is_the_new_one_is_no_proof_that_it_was_set)
+{
+	Job *job = new_job(STEP_SET);
+
+	job->look = true;
+	job->tree = cJSON_Parse("{\"strategy\":\"dual_write\"}");
+	job->policy = job->tree;
+	give_same_value(&job->previous, &job->version);
+	(void) snprintf(world.live, sizeof(world.live), "%s", VERSION_ID);
+	assert_int_equal(steps_run(job, 60000).class, OUTCOME_OK);
+	assert_int_equal(world.sets, 1);
+	job_free(job);
+}
+
 TEST(a_target_that_asks_for_no_password_is_set_again)
 {
 	Job *job = new_job(STEP_SET);
@@ -1008,6 +1074,9 @@ main(void)
 		cmocka_unit_test(an_account_with_a_foreign_value_cannot_change_itself),
 		cmocka_unit_test(a_value_that_is_former_and_previous_is_tried_once),
 		cmocka_unit_test(a_value_that_is_rolled_back_to_is_tried_once),
+		cmocka_unit_test(versions_with_one_password_are_tried_once),
+		cmocka_unit_test(undo_does_not_try_a_password_again_that_was_refused_as_the_new_one),
+		cmocka_unit_test(a_second_password_that_is_the_new_one_is_no_proof_that_it_was_set),
 		cmocka_unit_test(a_target_that_asks_for_no_password_is_set_again),
 		cmocka_unit_test(what_cannot_be_looked_into_stays_unknown),
 		cmocka_unit_test(a_defect_is_told_as_one_also_after_an_unknown_result),
