@@ -375,6 +375,17 @@ static const StepAct acts[STEP_COUNT] = {
 	[STEP_UNDO] = {run_undo, false},	  [STEP_RETIRE] = {run_retire, false},
 };
 
+/* The peer was not even asked, so it has not failed. */
+static Outcome
+too_late(void)
+{
+	Outcome outcome =
+		outcome_make(OUTCOME_TRANSIENT, NULL, "the lease ended before anything was sent");
+
+	outcome.peer_answered = true;
+	return outcome;
+}
+
 static Outcome
 run_step(Run *run)
 {
@@ -390,9 +401,7 @@ run_step(Run *run)
 	if (!acts[job->step].at_store && run->target == NULL)
 		return outcome_make(OUTCOME_PERMANENT, NULL, "this program has no target of type \"%.64s\"",
 							job->target_type);
-	if (deadline_left(run->deadline) == 0)
-		return outcome_make(OUTCOME_TRANSIENT, NULL, "the lease ended before anything was sent");
-	return acts[job->step].run(run);
+	return deadline_left(run->deadline) == 0 ? too_late() : acts[job->step].run(run);
 }
 
 Outcome
