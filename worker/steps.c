@@ -415,8 +415,12 @@ steps_run(const Job *job, int64_t act_timeout_ms)
 	};
 	Outcome outcome = run_step(&run);
 
-	/* "Nothing was changed" is true of this attempt, and not known of the one before. */
-	if (!run.settled && (outcome.class == OUTCOME_TRANSIENT || outcome.class == OUTCOME_PERMANENT))
+	/*
+	 * "Nothing was changed" is true of this attempt, and not known of the one before. That goes for a defect
+	 * too: told as one it would end the rotation as if the account had its former value for certain.
+	 */
+	if (!run.settled && (outcome.class == OUTCOME_TRANSIENT || outcome.class == OUTCOME_PERMANENT ||
+						 outcome.class == OUTCOME_INTERNAL))
 		outcome.class = OUTCOME_UNKNOWN;
 	outcome_scrub(&outcome, &job->version.password);
 	outcome_scrub(&outcome, &job->former.password);

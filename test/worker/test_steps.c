@@ -712,7 +712,7 @@ TEST(a_target_that_asks_for_no_password_is_set_again)
 TEST(what_cannot_be_looked_into_stays_unknown)
 {
 	static const JobStep steps[] = {STEP_SET, STEP_UNDO, STEP_FINISH};
-	static const OutcomeClass classes[] = {OUTCOME_TRANSIENT, OUTCOME_PERMANENT};
+	static const OutcomeClass classes[] = {OUTCOME_TRANSIENT, OUTCOME_PERMANENT, OUTCOME_INTERNAL};
 
 	for (size_t i = 0; i < COUNT_OF(steps); i++)
 	{
@@ -733,19 +733,10 @@ TEST(what_cannot_be_looked_into_stays_unknown)
 	}
 }
 
-TEST(a_defect_is_told_as_one_also_after_an_unknown_result)
-{
-	Job *job = new_job(STEP_SET);
-
-	job->look = true;
-	world.login_answer = outcome_make(OUTCOME_INTERNAL, "", "a defect");
-	assert_int_equal(steps_run(job, 60000).class, OUTCOME_INTERNAL);
-	job_free(job);
-}
-
 TEST(once_settled_a_failed_set_is_told_as_what_it_is)
 {
-	static const OutcomeClass classes[] = {OUTCOME_TRANSIENT, OUTCOME_PERMANENT, OUTCOME_UNKNOWN};
+	static const OutcomeClass classes[] = {OUTCOME_TRANSIENT, OUTCOME_PERMANENT, OUTCOME_UNKNOWN,
+										   OUTCOME_INTERNAL};
 
 	for (size_t i = 0; i < COUNT_OF(classes); i++)
 	{
@@ -1083,7 +1074,6 @@ main(void)
 		cmocka_unit_test(a_second_password_that_is_the_new_one_is_no_proof_that_it_was_set),
 		cmocka_unit_test(a_target_that_asks_for_no_password_is_set_again),
 		cmocka_unit_test(what_cannot_be_looked_into_stays_unknown),
-		cmocka_unit_test(a_defect_is_told_as_one_also_after_an_unknown_result),
 		cmocka_unit_test(once_settled_a_failed_set_is_told_as_what_it_is),
 		cmocka_unit_test(each_outcome_of_a_test_is_told_unchanged),
 		cmocka_unit_test(sessions_are_ended_after_a_test_that_passed_if_the_policy_says_so),
