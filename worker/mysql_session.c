@@ -12,9 +12,10 @@
 #include "mysql_hash.h"
 
 /* Errors of a server, by what they mean for whoever has made no change. */
-static const unsigned transient_errors[] = {
-	1021, 1040, 1041, 1047, 1053, 1129, 1135, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159,
-	1160, 1161, 1203, 1205, 1213, 1226, 1317, 1836, 1927, 1969, 3024, 3168, 3169, 4031};
+static const unsigned transient_errors[] = {1021, 1037, 1040, 1041, 1042, 1047, 1053, 1129, 1135,
+											1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160,
+											1161, 1180, 1203, 1205, 1213, 1226, 1317, 1836, 1927,
+											1969, 3024, 3032, 3100, 3101, 3168, 3169, 4031};
 
 bool
 mysql_is_among(unsigned number, const unsigned *list, size_t count)
@@ -51,6 +52,12 @@ mysql_outcome(OutcomeClass class, const MyError *err, const char *prefix)
 	return outcome_make(class, code, "%s%s", prefix, err->message);
 }
 
+bool
+mysql_is_in_hand(const MyError *err)
+{
+	return err->number == 1205;
+}
+
 /* Of an error before anything was sent that changes something. */
 Outcome
 mysql_nothing_changed(const MyError *err)
@@ -58,8 +65,7 @@ mysql_nothing_changed(const MyError *err)
 	Outcome outcome = mysql_outcome(
 		mysql_is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err, "");
 
-	/* Somebody else has the account's row in hand. */
-	outcome.peer_answered = err->number == 1205;
+	outcome.peer_answered = mysql_is_in_hand(err);
 	return outcome;
 }
 
@@ -144,11 +150,15 @@ mysql_connect_as(const Job *job, const JobValue *who, const char *dbname, bool s
 
 /* ---- set */
 
-/* Quoting below relies on the mode, the guard on the zone; and no lock is waited for beyond the deadline. */
+/*
+ * Quoting below relies on the mode, the guard on the zone; and no lock is waited for much beyond the deadline.
+ * How long the change itself may wait is said with the guard.
+ */
 Outcome
 mysql_prepare(const MySession *session)
 {
-	int64_t seconds = deadline_left(session->deadline) / 1000 + 1;
+	int64_t left = deadline_left(session->deadline);
+	int64_t seconds = left < 2000 ? 1 : left / 1000;
 	char sql[256];
 	MyError err;
 

@@ -42,6 +42,9 @@ extern bool mysql_is_among(unsigned number, const unsigned *list, size_t count);
 /* True for errors that may go by themselves. */
 extern bool mysql_is_transient(unsigned number);
 
+/* Does somebody else have the accounts in hand, so that it is no failure of the server? */
+extern bool mysql_is_in_hand(const MyError *err);
+
 /* The outcome of an error, its message behind the prefix. */
 extern Outcome mysql_outcome(OutcomeClass class, const MyError *err, const char *prefix);
 /* The same of an error before anything was sent that changes something. */

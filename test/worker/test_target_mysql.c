@@ -525,6 +525,86 @@ TEST(a_change_that_arrives_after_the_lease_is_refused_by_the_server)
 	free(after);
 }
 
+/* While somebody has what the change needs, until it is given up. */
+static void
+set_behind_lock(const char *lock, const char *unlock, const char *code)
+{
+	Job *job = job_of(&(Order){.user = "plain", .password = MARK "-lock"});
+	JobValue admin = value_of("admin", "admin-password");
+	char *before = stored("plain", "%");
+	char *after;
+	Outcome outcome;
+
+	run(witness, lock);
+	outcome = target_mysql.set(job, &job->version, &admin, deadline_in(4000));
+	run(witness, unlock);
+	/* The server has given up, so nothing comes of it later. */
+	assert_outcome(outcome, OUTCOME_UNKNOWN, code);
+	(void) usleep(300000);
+	after = stored("plain", "%");
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	job_free(job);
+}
+
+TEST(a_change_waits_for_no_lock_beyond_the_lease)
+{
+	set_behind_lock("FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES", "1969");
+	set_behind_lock("LOCK TABLES mysql.global_priv READ", "UNLOCK TABLES", "1969");
+}
+
+/* MariaDB has changed the account by then. */
+TEST(a_change_that_fails_behind_its_table_is_unknown)
+{
+	Job *job = job_of(&(Order){.user = "plain", .password = MARK "-stage"});
+	Job *back = job_of(&(Order){.user = "plain", .password = "plain-password"});
+	JobValue admin = value_of("admin", "admin-password");
+	Outcome outcome;
+
+	run(witness, "BACKUP STAGE START");
+	run(witness, "BACKUP STAGE BLOCK_COMMIT");
+	outcome = target_mysql.set(job, &job->version, &admin, deadline_in(4000));
+	run(witness, "BACKUP STAGE END");
+	assert_int_equal(outcome.class, OUTCOME_UNKNOWN);
+	assert_outcome(login_of(job, MARK "-stage"), OUTCOME_OK, "");
+	assert_outcome(set_by_admin(back), OUTCOME_OK, "");
+	job_free(back);
+	job_free(job);
+}
+
+TEST(what_a_server_says_of_a_change_tells_whether_it_can_have_been_made)
+{
+	static const struct
+	{
+		int number;
+		OutcomeClass class;
+	} cases[] = {{1026, OUTCOME_UNKNOWN},	{1598, OUTCOME_UNKNOWN},   {1180, OUTCOME_UNKNOWN},
+				 {1021, OUTCOME_UNKNOWN},	{1205, OUTCOME_UNKNOWN},   {1317, OUTCOME_UNKNOWN},
+				 {1105, OUTCOME_UNKNOWN},	{1231, OUTCOME_UNKNOWN},   {1227, OUTCOME_PERMANENT},
+				 {1396, OUTCOME_PERMANENT}, {1699, OUTCOME_PERMANENT}, {1836, OUTCOME_TRANSIENT}};
+	static const char change[] = "SET PASSWORD FOR 'we\\\"ird \\'r\\\\ole %s `x`'@'%' = '";
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		char instead[sizeof(change)];
+		char code[16];
+		Relay *relay;
+		Job *job;
+
+		/* What is behind it is a comment. */
+		(void) snprintf(instead, sizeof(instead), "SIGNAL SQLSTATE'HY000'SET MYSQL_ERRNO=%d%*s#",
+						cases[i].number, (int) sizeof(change) - 44, "");
+		assert_int_equal(strlen(instead), strlen(change));
+		(void) snprintf(code, sizeof(code), "%d", cases[i].number);
+		relay = relay_start(atoi(peer_value(&peer, "port")), RELAY_ALL, NULL, change, instead);
+		job = job_of(&(Order){.user = WEIRD, .password = MARK "-said", .port = relay_port(relay)});
+		assert_outcome(set_by_admin(job), cases[i].class, code);
+		relay_stop(relay);
+		job_free(job);
+	}
+}
+
 TEST(a_statement_ends_by_its_deadline)
 {
 	JobValue value = value_of("plain", "plain-password");
@@ -633,6 +713,9 @@ main(void)
 		cmocka_unit_test(a_change_that_is_lost_on_its_way_is_unknown_and_did_not_happen),
 		cmocka_unit_test(a_change_whose_answer_is_lost_is_unknown_and_did_happen),
 		cmocka_unit_test(a_change_that_arrives_after_the_lease_is_refused_by_the_server),
+		cmocka_unit_test(a_change_waits_for_no_lock_beyond_the_lease),
+		cmocka_unit_test(a_change_that_fails_behind_its_table_is_unknown),
+		cmocka_unit_test(what_a_server_says_of_a_change_tells_whether_it_can_have_been_made),
 		cmocka_unit_test(a_statement_ends_by_its_deadline),
 		cmocka_unit_test(sessions_of_the_account_are_ended_and_those_of_others_stay),
 		cmocka_unit_test(check_says_what_it_found_or_what_is_missing),
