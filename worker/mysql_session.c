@@ -177,33 +177,83 @@ mysql_prepare(const MySession *session)
 	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
-/* Notes one account; false if there is no room for it. */
-static bool
+static Outcome
+out_of_memory(void)
+{
+	return outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+}
+
+static Outcome
+name_too_long(void)
+{
+	return outcome_make(OUTCOME_PERMANENT, NULL, "the account's name is too long");
+}
+
+Outcome
+mysql_not_hashed(const RotorError *bad)
+{
+	return outcome_of_error(bad->code == ROTOR_ERROR_CRYPTO || bad->code == ROTOR_ERROR_SPACE
+								? OUTCOME_TRANSIENT
+								: OUTCOME_PERMANENT,
+							bad);
+}
+
+/* Notes one account, if there is room for it. */
+static Outcome
 note_account(MySession *session, const char *account, const char *plugin)
 {
 	if (session->count == MYSQL_MAX_ACCOUNTS)
-		return false;
+		return outcome_make(OUTCOME_PERMANENT, NULL, "at most %d accounts may have one name",
+							MYSQL_MAX_ACCOUNTS);
 	session->accounts[session->count] = strdup(account);
+	if (session->accounts[session->count] == NULL)
+		return out_of_memory();
 	/* Accounts of old MariaDB versions have none. */
-	(void) snprintf(session->plugins[session->count], MYSQL_PLUGIN_SIZE, "%s",
+	(void) snprintf(session->plugins[session->count++], MYSQL_PLUGIN_SIZE, "%s",
 					plugin[0] != '\0' ? plugin : "mysql_native_password");
-	return session->accounts[session->count++] != NULL;
+	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
-static bool
+static Outcome
 note_host(MySession *session, const char *host, const char *plugin)
 {
 	char *user_quoted = my_quote(session->client, session->user);
 	char *host_quoted = my_quote(session->client, host);
 	char account[1024];
-	bool noted = user_quoted != NULL && host_quoted != NULL &&
-				 snprintf(account, sizeof(account), "%s@%s", user_quoted, host_quoted) <
-					 (int) sizeof(account) &&
-				 note_account(session, account, plugin);
+	Outcome outcome;
 
+	if (user_quoted == NULL || host_quoted == NULL)
+		outcome = out_of_memory();
+	else if (snprintf(account, sizeof(account), "%s@%s", user_quoted, host_quoted) >=
+			 (int) sizeof(account))
+		outcome = name_too_long();
+	else
+		outcome = note_account(session, account, plugin);
 	free(user_quoted);
 	free(host_quoted);
-	return noted;
+	return outcome;
+}
+
+static Outcome
+write_find_accounts(const MySession *session, const char *host, MySql *sql)
+{
+	char *user_quoted = my_quote(session->client, session->user);
+	char *host_quoted = my_quote(session->client, host != NULL ? host : "");
+	bool quoted = user_quoted != NULL && host_quoted != NULL;
+
+	if (quoted)
+		sql_append(sql,
+				   "SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), Host, plugin, %s "
+				   "FROM mysql.user WHERE User = %s%s",
+				   session->sought != NULL ? "authentication_string" : "NULL", user_quoted,
+				   my_is_mariadb(session->client) ? " AND is_role = 'N'" : "");
+	if (quoted && host != NULL)
+		sql_append(sql, " AND Host = %s", host_quoted);
+	free(user_quoted);
+	free(host_quoted);
+	if (!quoted)
+		return out_of_memory();
+	return sql->ok ? outcome_make(OUTCOME_OK, NULL, NULL) : name_too_long();
 }
 
 /* The server's clock comes with it, one row each account. */
@@ -211,44 +261,28 @@ Outcome
 mysql_find_accounts(MySession *session)
 {
 	const char *host = job_text(session->job->account, "host", NULL);
-	char *user_quoted = my_quote(session->client, session->user);
-	char *host_quoted = my_quote(session->client, host != NULL ? host : "");
-	MySql sql = {.ok = user_quoted != NULL && host_quoted != NULL};
+	MySql sql = {.ok = true};
 	MyAnswer *answer = NULL;
 	MyError err;
 	const char *const *row;
 	unsigned columns;
-	bool room = true;
-	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
+	Outcome outcome = write_find_accounts(session, host, &sql);
 
-	if (sql.ok)
-		sql_append(&sql,
-				   "SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), Host, plugin, %s "
-				   "FROM mysql.user WHERE User = %s%s",
-				   session->sought != NULL ? "authentication_string" : "NULL", user_quoted,
-				   my_is_mariadb(session->client) ? " AND is_role = 'N'" : "");
-	if (sql.ok && host != NULL)
-		sql_append(&sql, " AND Host = %s", host_quoted);
-	free(user_quoted);
-	free(host_quoted);
-	if (!sql.ok)
-		return outcome_make(OUTCOME_PERMANENT, NULL, "the account's name is too long");
+	if (outcome.class != OUTCOME_OK)
+		return outcome;
 	if (my_exec(session->client, sql.text, session->deadline, &answer, &err) != MY_DONE)
 		return mysql_nothing_changed(&err);
-	while (room && my_next(answer, &row, &columns))
+	while (outcome.class == OUTCOME_OK && my_next(answer, &row, &columns))
 	{
 		session->peer_now = strtoll(row[0], NULL, 10);
-		room = note_host(session, row[1] != NULL ? row[1] : "", row[2] != NULL ? row[2] : "");
-		if (room)
+		outcome = note_host(session, row[1] != NULL ? row[1] : "", row[2] != NULL ? row[2] : "");
+		if (outcome.class == OUTCOME_OK)
 			session->have_it[session->count - 1] =
 				row[3] != NULL && mysql_hash_is_of(row[3], session->plugins[session->count - 1],
 												   &session->sought->password);
 	}
 	my_answer_free(answer);
-	if (!room)
-		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "at most %d accounts may have one name",
-							   MYSQL_MAX_ACCOUNTS);
-	else if (session->count == 0)
+	if (outcome.class == OUTCOME_OK && session->count == 0)
 		outcome =
 			outcome_make(OUTCOME_PERMANENT, MYSQL_NO_SUCH_ACCOUNT, "there is no account '%s'@'%s'",
 						 session->user, host != NULL ? host : "any host");
@@ -287,15 +321,15 @@ mysql_make_account(MySession *session, const JobValue *value)
 	RotorError bad;
 	Outcome outcome;
 
-	if (sql == NULL || !note_host(session, host, plugin))
+	if (sql == NULL)
+		return out_of_memory();
+	outcome = note_host(session, host, plugin);
+	if (outcome.class == OUTCOME_OK && !mysql_hash(plugin, &value->password, hash, &bad))
+		outcome = mysql_not_hashed(&bad);
+	if (outcome.class != OUTCOME_OK)
 	{
 		free(sql);
-		return outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
-	}
-	if (!mysql_hash(plugin, &value->password, hash, &bad))
-	{
-		free(sql);
-		return outcome_of_error(OUTCOME_PERMANENT, &bad);
+		return outcome;
 	}
 	sql->ok = true;
 	sql_append(sql,
@@ -324,7 +358,7 @@ mysql_follow_owner(const MySession *session)
 		MySql *sql = calloc(1, sizeof(*sql));
 
 		if (sql == NULL || owner == NULL)
-			outcome = outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+			outcome = out_of_memory();
 		else
 		{
 			sql->ok = true;
@@ -381,7 +415,7 @@ mysql_find_myself(MySession *session)
 	if (my_next(answer, &row, &columns) && row[0] != NULL)
 		read_plugin(row[0], plugin);
 	my_answer_free(answer);
-	if (plugin[0] == '\0' || !note_account(session, "CURRENT_USER()", plugin))
+	if (plugin[0] == '\0')
 		return outcome_make(OUTCOME_PERMANENT, NULL, "the server does not show the account");
-	return outcome_make(OUTCOME_OK, NULL, NULL);
+	return note_account(session, "CURRENT_USER()", plugin);
 }

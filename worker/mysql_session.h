@@ -54,6 +54,9 @@ extern Outcome mysql_change_refused(const MySession *session, const MyError *err
 /* A refused password is no end: the credential may have been rotated since it was handed out. */
 extern Outcome mysql_not_connected(const MyError *err);
 
+/* No hash could be made: that a library failed passes; that a plugin is not known does not. */
+extern Outcome mysql_not_hashed(const RotorError *bad);
+
 /* Appends as printf does; what does not fit clears sql->ok. */
 extern void sql_append(MySql *sql, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

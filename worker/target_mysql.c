@@ -190,7 +190,7 @@ write_change(MySession *session, const JobValue *value, MySql *sql, int *stateme
 		char hash[MYSQL_HASH_MAX];
 
 		if (!mysql_hash(session->plugins[i], &value->password, hash, &bad))
-			return outcome_of_error(OUTCOME_PERMANENT, &bad);
+			return mysql_not_hashed(&bad);
 		append_password(session, sql, i, hash, retain);
 		secret_wipe(hash, sizeof(hash));
 	}

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "mysql_session.h"
 #include "mysql_support.h"
 
 static int
@@ -149,6 +150,34 @@ TEST(what_cannot_be_done_is_refused_for_good_and_changes_nothing)
 		free(after);
 		job_free(job);
 	}
+}
+
+TEST(a_library_that_fails_may_work_again_and_a_plugin_that_is_not_known_does_not)
+{
+	RotorError bad;
+
+	(void) error_set(&bad, ROTOR_ERROR_CRYPTO, "no hash");
+	assert_outcome(mysql_not_hashed(&bad), OUTCOME_TRANSIENT, "");
+	(void) error_set(&bad, ROTOR_ERROR_NOT_FOUND, "no hash");
+	assert_outcome(mysql_not_hashed(&bad), OUTCOME_PERMANENT, "");
+}
+
+TEST(more_accounts_than_there_is_room_for_are_refused_for_good)
+{
+	char sql[64];
+	Job *job;
+	Outcome outcome;
+
+	for (int i = 0; i <= MYSQL_MAX_ACCOUNTS; i++)
+	{
+		(void) snprintf(sql, sizeof(sql), "CREATE USER many@'10.0.0.%d'", i);
+		run(witness, sql);
+	}
+	job = job_of(&(Order){.user = "many"});
+	outcome = set_by_admin(job);
+	assert_outcome(outcome, OUTCOME_PERMANENT, "");
+	assert_non_null(strstr(outcome.message, "at most 32"));
+	job_free(job);
 }
 
 TEST(two_passwords_at_once_are_refused_where_the_engine_has_one)
@@ -698,6 +727,9 @@ main(void)
 		cmocka_unit_test(a_server_whose_mode_has_no_backslash_escapes_gets_the_same_name),
 		cmocka_unit_test(a_password_of_all_printable_characters_survives),
 		cmocka_unit_test(what_cannot_be_done_is_refused_for_good_and_changes_nothing),
+		cmocka_unit_test(
+			a_library_that_fails_may_work_again_and_a_plugin_that_is_not_known_does_not),
+		cmocka_unit_test(more_accounts_than_there_is_room_for_are_refused_for_good),
 		cmocka_unit_test(two_passwords_at_once_are_refused_where_the_engine_has_one),
 		cmocka_unit_test(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time),
 		cmocka_unit_test(a_connection_that_is_denied_as_a_change_would_be_changes_nothing),
