@@ -234,6 +234,20 @@ finish_connecting(MyClient *client, const MyServer *server, bool is_socket, Dead
 	return true;
 }
 
+/*
+ * Whether the server has no TLS, which is a setting, though the library tells it by the number of a handshake
+ * that broke. There is such a number only after the server has said what it can do.
+ */
+static bool
+has_no_tls(MyClient *client, const MyError *err)
+{
+	unsigned long can = 0;
+
+	return err->number == CR_SSL_CONNECTION_ERROR &&
+		   mariadb_get_infov(&client->handle, MARIADB_CONNECTION_SERVER_CAPABILITIES, &can) == 0 &&
+		   (can & CLIENT_SSL) == 0;
+}
+
 MyClient *
 my_connect(const MyServer *server, Deadline deadline, MyError *err)
 {
@@ -258,8 +272,10 @@ my_connect(const MyServer *server, Deadline deadline, MyError *err)
 	{
 		if (!wants_tls || mysql_get_ssl_cipher(&client->handle) != NULL)
 			return client;
-		say(err, CR_SSL_CONNECTION_ERROR, "the server does not support TLS");
+		say(err, 0, "the server does not support TLS");
 	}
+	else if (has_no_tls(client, err))
+		say(err, 0, "the server does not support TLS");
 	my_close(client);
 	return NULL;
 }

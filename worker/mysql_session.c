@@ -12,9 +12,10 @@
 #include "mysql_hash.h"
 
 /* Errors of a server, by what they mean for whoever has made no change. */
-static const unsigned transient_errors[] = {
-	1021, 1040, 1041, 1047, 1053, 1129, 1135, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159,
-	1160, 1161, 1203, 1205, 1213, 1226, 1317, 1836, 1927, 1969, 3024, 3168, 3169, 4031};
+static const unsigned transient_errors[] = {1021, 1037, 1040, 1041, 1042, 1047, 1053, 1129, 1135,
+											1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160,
+											1161, 1180, 1203, 1205, 1213, 1226, 1317, 1836, 1927,
+											1969, 3024, 3032, 3100, 3101, 3168, 3169, 4031};
 
 bool
 mysql_is_among(unsigned number, const unsigned *list, size_t count)
@@ -27,12 +28,16 @@ mysql_is_among(unsigned number, const unsigned *list, size_t count)
 	return false;
 }
 
-/* The library's own errors are of the network, but for those of TLS and plugins, which are settings. */
+/*
+ * The library's own errors are of the network, but for those of plugins, which are settings. By one number, 2026,
+ * it tells a handshake that broke and a certificate that is not trusted: what may pass is tried again, a few
+ * times, with its words; for who gives up at a broken one in the step undo leaves the account locked out.
+ */
 bool
 mysql_is_transient(unsigned number)
 {
 	if (number >= 2000 && number <= 2999)
-		return number != 2026 && number != 2049 && number != 2059 && number != 2061;
+		return number != 2049 && number != 2059 && number != 2061;
 	return number == 5012 || number == 5013 || number == 5014 ||
 		   MYSQL_IS_AMONG(number, transient_errors);
 }
@@ -47,6 +52,12 @@ mysql_outcome(OutcomeClass class, const MyError *err, const char *prefix)
 	return outcome_make(class, code, "%s%s", prefix, err->message);
 }
 
+bool
+mysql_is_in_hand(const MyError *err)
+{
+	return err->number == 1205;
+}
+
 /* Of an error before anything was sent that changes something. */
 Outcome
 mysql_nothing_changed(const MyError *err)
@@ -54,8 +65,7 @@ mysql_nothing_changed(const MyError *err)
 	Outcome outcome = mysql_outcome(
 		mysql_is_transient(err->number) ? OUTCOME_TRANSIENT : OUTCOME_PERMANENT, err, "");
 
-	/* Somebody else has the account's row in hand. */
-	outcome.peer_answered = err->number == 1205;
+	outcome.peer_answered = mysql_is_in_hand(err);
 	return outcome;
 }
 
@@ -97,7 +107,7 @@ mysql_not_connected(const MyError *err)
 																			 : OUTCOME_PERMANENT,
 									err, "cannot connect with the credential that changes it: ");
 
-	outcome.peer_answered = stale;
+	outcome.peer_answered = outcome.by_refused = stale;
 	return outcome;
 }
 
@@ -140,11 +150,15 @@ mysql_connect_as(const Job *job, const JobValue *who, const char *dbname, bool s
 
 /* ---- set */
 
-/* Quoting below relies on the mode, the guard on the zone; and no lock is waited for beyond the deadline. */
+/*
+ * Quoting below relies on the mode, the guard on the zone; and no lock is waited for much beyond the deadline.
+ * How long the change itself may wait is said with the guard.
+ */
 Outcome
 mysql_prepare(const MySession *session)
 {
-	int64_t seconds = deadline_left(session->deadline) / 1000 + 1;
+	int64_t left = deadline_left(session->deadline);
+	int64_t seconds = left < 2000 ? 1 : left / 1000;
 	char sql[256];
 	MyError err;
 
@@ -163,33 +177,83 @@ mysql_prepare(const MySession *session)
 	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
-/* Notes one account; false if there is no room for it. */
-static bool
+static Outcome
+out_of_memory(void)
+{
+	return outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+}
+
+static Outcome
+name_too_long(void)
+{
+	return outcome_make(OUTCOME_PERMANENT, NULL, "the account's name is too long");
+}
+
+Outcome
+mysql_not_hashed(const RotorError *bad)
+{
+	return outcome_of_error(bad->code == ROTOR_ERROR_CRYPTO || bad->code == ROTOR_ERROR_SPACE
+								? OUTCOME_TRANSIENT
+								: OUTCOME_PERMANENT,
+							bad);
+}
+
+/* Notes one account, if there is room for it. */
+static Outcome
 note_account(MySession *session, const char *account, const char *plugin)
 {
 	if (session->count == MYSQL_MAX_ACCOUNTS)
-		return false;
+		return outcome_make(OUTCOME_PERMANENT, NULL, "at most %d accounts may have one name",
+							MYSQL_MAX_ACCOUNTS);
 	session->accounts[session->count] = strdup(account);
+	if (session->accounts[session->count] == NULL)
+		return out_of_memory();
 	/* Accounts of old MariaDB versions have none. */
-	(void) snprintf(session->plugins[session->count], MYSQL_PLUGIN_SIZE, "%s",
+	(void) snprintf(session->plugins[session->count++], MYSQL_PLUGIN_SIZE, "%s",
 					plugin[0] != '\0' ? plugin : "mysql_native_password");
-	return session->accounts[session->count++] != NULL;
+	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
-static bool
+static Outcome
 note_host(MySession *session, const char *host, const char *plugin)
 {
 	char *user_quoted = my_quote(session->client, session->user);
 	char *host_quoted = my_quote(session->client, host);
 	char account[1024];
-	bool noted = user_quoted != NULL && host_quoted != NULL &&
-				 snprintf(account, sizeof(account), "%s@%s", user_quoted, host_quoted) <
-					 (int) sizeof(account) &&
-				 note_account(session, account, plugin);
+	Outcome outcome;
 
+	if (user_quoted == NULL || host_quoted == NULL)
+		outcome = out_of_memory();
+	else if (snprintf(account, sizeof(account), "%s@%s", user_quoted, host_quoted) >=
+			 (int) sizeof(account))
+		outcome = name_too_long();
+	else
+		outcome = note_account(session, account, plugin);
 	free(user_quoted);
 	free(host_quoted);
-	return noted;
+	return outcome;
+}
+
+static Outcome
+write_find_accounts(const MySession *session, const char *host, MySql *sql)
+{
+	char *user_quoted = my_quote(session->client, session->user);
+	char *host_quoted = my_quote(session->client, host != NULL ? host : "");
+	bool quoted = user_quoted != NULL && host_quoted != NULL;
+
+	if (quoted)
+		sql_append(sql,
+				   "SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), Host, plugin, %s "
+				   "FROM mysql.user WHERE User = %s%s",
+				   session->sought != NULL ? "authentication_string" : "NULL", user_quoted,
+				   my_is_mariadb(session->client) ? " AND is_role = 'N'" : "");
+	if (quoted && host != NULL)
+		sql_append(sql, " AND Host = %s", host_quoted);
+	free(user_quoted);
+	free(host_quoted);
+	if (!quoted)
+		return out_of_memory();
+	return sql->ok ? outcome_make(OUTCOME_OK, NULL, NULL) : name_too_long();
 }
 
 /* The server's clock comes with it, one row each account. */
@@ -197,44 +261,28 @@ Outcome
 mysql_find_accounts(MySession *session)
 {
 	const char *host = job_text(session->job->account, "host", NULL);
-	char *user_quoted = my_quote(session->client, session->user);
-	char *host_quoted = my_quote(session->client, host != NULL ? host : "");
-	MySql sql = {.ok = user_quoted != NULL && host_quoted != NULL};
+	MySql sql = {.ok = true};
 	MyAnswer *answer = NULL;
 	MyError err;
 	const char *const *row;
 	unsigned columns;
-	bool room = true;
-	Outcome outcome = outcome_make(OUTCOME_OK, NULL, NULL);
+	Outcome outcome = write_find_accounts(session, host, &sql);
 
-	if (sql.ok)
-		sql_append(&sql,
-				   "SELECT FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000), Host, plugin, %s "
-				   "FROM mysql.user WHERE User = %s%s",
-				   session->sought != NULL ? "authentication_string" : "NULL", user_quoted,
-				   my_is_mariadb(session->client) ? " AND is_role = 'N'" : "");
-	if (sql.ok && host != NULL)
-		sql_append(&sql, " AND Host = %s", host_quoted);
-	free(user_quoted);
-	free(host_quoted);
-	if (!sql.ok)
-		return outcome_make(OUTCOME_PERMANENT, NULL, "the account's name is too long");
+	if (outcome.class != OUTCOME_OK)
+		return outcome;
 	if (my_exec(session->client, sql.text, session->deadline, &answer, &err) != MY_DONE)
 		return mysql_nothing_changed(&err);
-	while (room && my_next(answer, &row, &columns))
+	while (outcome.class == OUTCOME_OK && my_next(answer, &row, &columns))
 	{
 		session->peer_now = strtoll(row[0], NULL, 10);
-		room = note_host(session, row[1] != NULL ? row[1] : "", row[2] != NULL ? row[2] : "");
-		if (room)
+		outcome = note_host(session, row[1] != NULL ? row[1] : "", row[2] != NULL ? row[2] : "");
+		if (outcome.class == OUTCOME_OK)
 			session->have_it[session->count - 1] =
 				row[3] != NULL && mysql_hash_is_of(row[3], session->plugins[session->count - 1],
 												   &session->sought->password);
 	}
 	my_answer_free(answer);
-	if (!room)
-		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "at most %d accounts may have one name",
-							   MYSQL_MAX_ACCOUNTS);
-	else if (session->count == 0)
+	if (outcome.class == OUTCOME_OK && session->count == 0)
 		outcome =
 			outcome_make(OUTCOME_PERMANENT, MYSQL_NO_SUCH_ACCOUNT, "there is no account '%s'@'%s'",
 						 session->user, host != NULL ? host : "any host");
@@ -273,15 +321,15 @@ mysql_make_account(MySession *session, const JobValue *value)
 	RotorError bad;
 	Outcome outcome;
 
-	if (sql == NULL || !note_host(session, host, plugin))
+	if (sql == NULL)
+		return out_of_memory();
+	outcome = note_host(session, host, plugin);
+	if (outcome.class == OUTCOME_OK && !mysql_hash(plugin, &value->password, hash, &bad))
+		outcome = mysql_not_hashed(&bad);
+	if (outcome.class != OUTCOME_OK)
 	{
 		free(sql);
-		return outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
-	}
-	if (!mysql_hash(plugin, &value->password, hash, &bad))
-	{
-		free(sql);
-		return outcome_of_error(OUTCOME_PERMANENT, &bad);
+		return outcome;
 	}
 	sql->ok = true;
 	sql_append(sql,
@@ -310,7 +358,7 @@ mysql_follow_owner(const MySession *session)
 		MySql *sql = calloc(1, sizeof(*sql));
 
 		if (sql == NULL || owner == NULL)
-			outcome = outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
+			outcome = out_of_memory();
 		else
 		{
 			sql->ok = true;
@@ -367,7 +415,7 @@ mysql_find_myself(MySession *session)
 	if (my_next(answer, &row, &columns) && row[0] != NULL)
 		read_plugin(row[0], plugin);
 	my_answer_free(answer);
-	if (plugin[0] == '\0' || !note_account(session, "CURRENT_USER()", plugin))
+	if (plugin[0] == '\0')
 		return outcome_make(OUTCOME_PERMANENT, NULL, "the server does not show the account");
-	return outcome_make(OUTCOME_OK, NULL, NULL);
+	return note_account(session, "CURRENT_USER()", plugin);
 }

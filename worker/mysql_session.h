@@ -42,6 +42,9 @@ extern bool mysql_is_among(unsigned number, const unsigned *list, size_t count);
 /* True for errors that may go by themselves. */
 extern bool mysql_is_transient(unsigned number);
 
+/* Does somebody else have the accounts in hand, so that it is no failure of the server? */
+extern bool mysql_is_in_hand(const MyError *err);
+
 /* The outcome of an error, its message behind the prefix. */
 extern Outcome mysql_outcome(OutcomeClass class, const MyError *err, const char *prefix);
 /* The same of an error before anything was sent that changes something. */
@@ -50,6 +53,9 @@ extern Outcome mysql_nothing_changed(const MyError *err);
 extern Outcome mysql_change_refused(const MySession *session, const MyError *err);
 /* A refused password is no end: the credential may have been rotated since it was handed out. */
 extern Outcome mysql_not_connected(const MyError *err);
+
+/* No hash could be made: that a library failed passes; that a plugin is not known does not. */
+extern Outcome mysql_not_hashed(const RotorError *bad);
 
 /* Appends as printf does; what does not fit clears sql->ok. */
 extern void sql_append(MySql *sql, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -40,6 +40,7 @@ typedef struct Outcome
 	char message[OUTCOME_MESSAGE_SIZE]; /* the peer's own words, or ours; may be empty */
 	int64_t retry_after_ms;				/* the peer asked to wait so long; 0: it did not */
 	bool peer_answered; /* a failure of this account's alone: the peer is there for others */
+	bool by_refused;	/* of a change: the credential that was to do it was not let in */
 } Outcome;
 
 /* An outcome of that class; format may be NULL. Cut to fit. */

@@ -204,6 +204,17 @@ be_quiet(void *argument __attribute__((unused)), const PGresult *notice __attrib
 {
 }
 
+/*
+ * A server, or who stands in the middle, may ask for the password in clear. That libpq refuses it (require_auth)
+ * is so from 16 on; before, nothing does.
+ */
+static bool
+may_show_password(const PgServer *server, const Place *place)
+{
+	return PQlibVersion() < 160000 && !place->loopback && server->password != NULL &&
+		   server->password->len > 0 && strcmp(mode_of(server, place), "disable") == 0;
+}
+
 static PgClient *
 connect_place(const PgServer *server, const Place *place, Deadline reach_by, Deadline deadline,
 			  PgError *err)
@@ -215,6 +226,12 @@ connect_place(const PgServer *server, const Place *place, Deadline reach_by, Dea
 	if (!mode_is_known(mode_of(server, place)))
 	{
 		pg_error_say(err, "sslmode must be disable, require, verify-ca or verify-full");
+		return NULL;
+	}
+	if (may_show_password(server, place))
+	{
+		pg_error_say(err, "with sslmode disable only libpq 16 or later keeps a password from being "
+						  "sent in clear to another machine: use verify-full or require");
 		return NULL;
 	}
 	conn = start(server, place);
@@ -666,18 +683,6 @@ pg_backend_pid(const PgClient *client)
 	return PQbackendPID(client->conn);
 }
 
-bool
-pg_used_password(const PgClient *client)
-{
-	return PQconnectionUsedPassword(client->conn) == 1;
-}
-
-bool
-pg_is_encrypted(const PgClient *client)
-{
-	return PQsslInUse(client->conn) == 1;
-}
-
 const char *
 pg_tls_version(const PgClient *client)
 {
@@ -685,10 +690,4 @@ pg_tls_version(const PgClient *client)
 		PQsslInUse(client->conn) ? PQsslAttribute(client->conn, "protocol") : NULL;
 
 	return version != NULL ? version : "";
-}
-
-const char *
-pg_parameter(const PgClient *client, const char *name)
-{
-	return PQparameterStatus(client->conn, name);
 }

@@ -113,11 +113,7 @@ extern bool pg_notification(PgClient *client, char *channel, size_t size);
 extern bool pg_is_alive(const PgClient *client);	  /* no error has been seen on it */
 extern int pg_server_version(const PgClient *client); /* 150020 */
 extern int pg_backend_pid(const PgClient *client); /* the server's process, or a pooler's number */
-extern bool pg_used_password(const PgClient *client);
-extern bool pg_is_encrypted(const PgClient *client);
 /* The protocol, such as TLSv1.3; empty without TLS. */
 extern const char *pg_tls_version(const PgClient *client);
-/* A setting the server reported, such as in_hot_standby; NULL if it did not. */
-extern const char *pg_parameter(const PgClient *client, const char *name);
 
 #endif

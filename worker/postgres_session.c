@@ -78,6 +78,9 @@ postgres_not_connected(const PgError *err, const char *user)
 		err->sqlstate, "cannot connect as %.63s: %s", user, err->message);
 
 	outcome.peer_answered = stale;
+	/* LDAP, PAM and RADIUS have no code of their own for a wrong password. */
+	outcome.by_refused = stale || (strcmp(err->sqlstate, "28000") == 0 && err->used_password &&
+								   err->in_authentication);
 	return outcome;
 }
 
@@ -122,27 +125,38 @@ append_settings(char *sql, size_t size, const PgClient *client, int64_t left)
 	return used >= 0 && (size_t) used < size;
 }
 
-static bool
+/* libpq does not say which of the two it is: what may pass is tried again. */
+Outcome
+postgres_not_quoted(void)
+{
+	return outcome_make(OUTCOME_TRANSIENT, NULL,
+						"the role's name cannot be quoted: out of memory, or not valid UTF-8");
+}
+
+static Outcome
 append_preflight(char *sql, size_t size, PgClient *client, const char *role)
 {
 	char *quoted = pg_quote_text(client, role);
 	size_t used = strlen(sql);
-	int more =
-		quoted == NULL
-			? -1
-			: snprintf(sql + used, size - used,
-					   "; SELECT trunc(extract(epoch FROM clock_timestamp()) * 1000)::bigint, "
-					   "r.oid IS NOT NULL, r.rolcanlogin, r.rolvaliduntil <= now(), r.rolsuper, "
-					   "r.rolreplication, r.oid = me.oid, %s, me.rolsuper, me.rolcreaterole "
-					   "FROM pg_roles me LEFT JOIN pg_roles r ON r.rolname::text = %s "
-					   "WHERE me.rolname = current_user",
-					   pg_server_version(client) >= 160000
-						   ? "pg_has_role(me.oid, r.oid, 'MEMBER WITH ADMIN OPTION')"
-						   : "true",
-					   quoted);
+	int more;
+
+	if (quoted == NULL)
+		return postgres_not_quoted();
+	more = snprintf(sql + used, size - used,
+					"; SELECT trunc(extract(epoch FROM clock_timestamp()) * 1000)::bigint, "
+					"r.oid IS NOT NULL, r.rolcanlogin, r.rolvaliduntil <= now(), r.rolsuper, "
+					"r.rolreplication, r.oid = me.oid, %s, me.rolsuper, me.rolcreaterole "
+					"FROM pg_roles me LEFT JOIN pg_roles r ON r.rolname::text = %s "
+					"WHERE me.rolname = current_user",
+					pg_server_version(client) >= 160000
+						? "pg_has_role(me.oid, r.oid, 'MEMBER WITH ADMIN OPTION')"
+						: "true",
+					quoted);
 
 	pg_quoted_free(quoted);
-	return more >= 0 && (size_t) more < size - used;
+	if (more < 0 || (size_t) more >= size - used)
+		return outcome_make(OUTCOME_PERMANENT, "22021", "the role's name is too long");
+	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
 static Outcome
@@ -153,11 +167,13 @@ preflight(PgSession *session)
 	PgAnswer *answer;
 	PgPreflight *found = &session->found;
 	const char *now;
+	Outcome outcome;
 
-	if (!append_settings(sql, sizeof(sql), session->client, deadline_left(session->deadline) + 1) ||
-		!append_preflight(sql, sizeof(sql), session->client, session->role))
-		return outcome_make(OUTCOME_PERMANENT, "22021",
-							"the role's name is too long or not valid UTF-8");
+	if (!append_settings(sql, sizeof(sql), session->client, deadline_left(session->deadline) + 1))
+		return outcome_make(OUTCOME_INTERNAL, NULL, "the settings do not fit");
+	outcome = append_preflight(sql, sizeof(sql), session->client, session->role);
+	if (outcome.class != OUTCOME_OK)
+		return outcome;
 	if (pg_exec_script(session->client, sql, session->deadline, &answer, &err) != PG_DONE)
 	{
 		/* Of a standby: read-write it cannot be. */
@@ -246,16 +262,19 @@ postgres_follow_owner(const PgSession *session)
 	char sql[2 * SQL_SIZE];
 	char *quoted = NULL;
 	PgError err;
-	bool fits =
-		role != NULL && owner != NULL &&
-		snprintf(body, sizeof(body), owner_script, role, owner, right, with) < (int) sizeof(body);
+	bool has_names = role != NULL && owner != NULL;
+	bool fits = has_names && snprintf(body, sizeof(body), owner_script, role, owner, right, with) <
+								 (int) sizeof(body);
 
 	if (fits)
 		quoted = pg_quote_text(session->client, body);
+	has_names = has_names && (quoted != NULL || !fits);
 	fits = quoted != NULL && snprintf(sql, sizeof(sql), "DO %s", quoted) < (int) sizeof(sql);
 	pg_quoted_free(quoted);
 	pg_quoted_free(owner);
 	pg_quoted_free(role);
+	if (!has_names)
+		return postgres_not_quoted();
 	if (!fits)
 		return outcome_make(OUTCOME_PERMANENT, "22021",
 							"the names of the role and its owner are too long");

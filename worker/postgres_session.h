@@ -50,6 +50,9 @@ extern Outcome postgres_nothing_changed(const PgError *err);
  */
 extern Outcome postgres_not_connected(const PgError *err, const char *user);
 
+/* The outcome of a name that libpq did not quote. */
+extern Outcome postgres_not_quoted(void);
+
 /* Connects and opens the transaction of a change; session->client is there to be closed in any case. */
 extern Outcome postgres_open_change(PgSession *session, const JobValue *by);
 

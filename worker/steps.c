@@ -35,6 +35,21 @@ is_same(const char *id, const JobValue *value)
 	return exists(value) && strcmp(id, value->id) == 0;
 }
 
+/* Would a login with the one be a login with the other? Two versions may have one password. */
+static bool
+is_same_login(const Job *job, const JobValue *one, const JobValue *other)
+{
+	const char *name = job_username(job, one);
+	const char *other_name = job_username(job, other);
+
+	if (!exists(one) || !exists(other))
+		return false;
+	return strcmp(one->id, other->id) == 0 ||
+		   (strcmp(name != NULL ? name : "", other_name != NULL ? other_name : "") == 0 &&
+			one->password.len == other->password.len &&
+			memcmp(one->password.data, other->password.data, one->password.len) == 0);
+}
+
 /* Does the account have the value that logged in so? */
 static bool
 is_accepted(const Outcome *login)
@@ -86,7 +101,7 @@ find_value_in_force(const Run *run, Outcome *login)
 		bool was_tried = false;
 
 		for (size_t j = 0; j < i; j++)
-			was_tried = was_tried || is_same(values[i]->id, values[j]);
+			was_tried = was_tried || is_same_login(job, values[i], values[j]);
 		if (!exists(values[i]) || was_tried)
 			continue;
 		*login = run->target->login(job, values[i], false, run->deadline);
@@ -106,8 +121,8 @@ static bool
 must_be_sent_again(const Job *job)
 {
 	return job->emergency ||
-		   (job_has_two_passwords(job) &&
-			(is_same(job->version.id, &job->former) || is_same(job->version.id, &job->previous)));
+		   (job_has_two_passwords(job) && (is_same_login(job, &job->version, &job->former) ||
+										   is_same_login(job, &job->version, &job->previous)));
 }
 
 static Outcome
@@ -252,6 +267,27 @@ retire(Run *run)
 	return run->target->retire(job, &job->admin, run->deadline);
 }
 
+/*
+ * Who cannot log in with the new value to change it back may have the former one still. Where the two are one
+ * value, that has just been refused.
+ */
+static Outcome
+try_former_value(const Run *run, Outcome outcome)
+{
+	const Job *job = run->job;
+	bool may_have_it = outcome.by_refused
+						   ? !is_same_login(job, &job->version, &job->former)
+						   : outcome.class == OUTCOME_PERMANENT || outcome.class == OUTCOME_REFUSED;
+	Outcome login;
+
+	if (!may_have_it)
+		return outcome;
+	login = run->target->login(job, &job->former, false, run->deadline);
+	if (is_accepted(&login))
+		return outcome_make(OUTCOME_OK, NULL, "the account had its former value still");
+	return login.class == OUTCOME_TRANSIENT ? login : outcome;
+}
+
 static Outcome
 run_undo(Run *run)
 {
@@ -271,7 +307,7 @@ run_undo(Run *run)
 		login = run->target->login(job, &job->version, false, run->deadline);
 		if (login.class != OUTCOME_REFUSED && !is_accepted(&login))
 			return login;
-		says_nothing = is_accepted(&login);
+		says_nothing = is_accepted(&login) || is_same_login(job, &job->version, &job->former);
 	}
 	if (job->look && !says_nothing)
 	{
@@ -286,18 +322,7 @@ run_undo(Run *run)
 		run->settled = login.class == OUTCOME_REFUSED;
 	}
 	outcome = change(run, &job->former, changer(job, &job->version));
-
-	/* Who cannot log in with the new value to change it back may have the former one still. */
-	if (!job->look && !exists(&job->admin) &&
-		(outcome.class == OUTCOME_PERMANENT || outcome.class == OUTCOME_REFUSED))
-	{
-		login = run->target->login(job, &job->former, false, run->deadline);
-		if (is_accepted(&login))
-			return outcome_make(OUTCOME_OK, NULL, "the account had its former value still");
-		if (login.class == OUTCOME_TRANSIENT)
-			return login;
-	}
-	return outcome;
+	return job->look || exists(&job->admin) ? outcome : try_former_value(run, outcome);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -350,6 +375,17 @@ static const StepAct acts[STEP_COUNT] = {
 	[STEP_UNDO] = {run_undo, false},	  [STEP_RETIRE] = {run_retire, false},
 };
 
+/* The peer was not even asked, so it has not failed. */
+static Outcome
+too_late(void)
+{
+	Outcome outcome =
+		outcome_make(OUTCOME_TRANSIENT, NULL, "the lease ended before anything was sent");
+
+	outcome.peer_answered = true;
+	return outcome;
+}
+
 static Outcome
 run_step(Run *run)
 {
@@ -365,9 +401,7 @@ run_step(Run *run)
 	if (!acts[job->step].at_store && run->target == NULL)
 		return outcome_make(OUTCOME_PERMANENT, NULL, "this program has no target of type \"%.64s\"",
 							job->target_type);
-	if (deadline_left(run->deadline) == 0)
-		return outcome_make(OUTCOME_TRANSIENT, NULL, "the lease ended before anything was sent");
-	return acts[job->step].run(run);
+	return deadline_left(run->deadline) == 0 ? too_late() : acts[job->step].run(run);
 }
 
 Outcome
@@ -381,8 +415,12 @@ steps_run(const Job *job, int64_t act_timeout_ms)
 	};
 	Outcome outcome = run_step(&run);
 
-	/* "Nothing was changed" is true of this attempt, and not known of the one before. */
-	if (!run.settled && (outcome.class == OUTCOME_TRANSIENT || outcome.class == OUTCOME_PERMANENT))
+	/*
+	 * "Nothing was changed" is true of this attempt, and not known of the one before. That goes for a defect
+	 * too: told as one it would end the rotation as if the account had its former value for certain.
+	 */
+	if (!run.settled && (outcome.class == OUTCOME_TRANSIENT || outcome.class == OUTCOME_PERMANENT ||
+						 outcome.class == OUTCOME_INTERNAL))
 		outcome.class = OUTCOME_UNKNOWN;
 	outcome_scrub(&outcome, &job->version.password);
 	outcome_scrub(&outcome, &job->former.password);

@@ -10,7 +10,7 @@
  * By is an administrator who may read mysql.user and has CREATE USER (MySQL) or UPDATE on mysql.* (MariaDB),
  * or on MariaDB the account itself; MySQL lets an account change its own password in clear text only.
  * MySQL changes all accounts or none; MariaDB changes them one after the other, so an error at a later one is
- * reported as unknown. A login proves the account that the server matches with this machine's address.
+ * reported as unknown, and so is one at the first that may come behind the change itself. A login proves the account that the server matches with this machine's address.
  *
  * Of two accounts that are used in turn (job->pair), each is made where it is missing, for the host that its
  * option "host" names, else for any; it is granted the owner, which is a role, by default. That needs ADMIN
@@ -36,8 +36,14 @@
 #define MARGIN_MS	1000 /* for the change itself, between the guard and the lease's end */
 #define GUARD_ERROR 1231 /* wrong value for a variable: what the guard raises */
 
-/* Those that may come in the middle of a statement, which may have taken effect. */
-static const unsigned interruptions[] = {1053, 1317, 1927, 1969, 3024, 3168, 3169, 4031};
+/*
+ * What a server says of a change before it makes it: rights, modes, syntax, and names, plugins or hashes that it does
+ * not take. All others may come when the change is made, such as what comes of its log (1026, 1598).
+ */
+static const unsigned refusals[] = {1036, 1044, 1045, 1047, 1064, 1131, 1132, 1133, 1142,
+									1143, 1146, 1226, 1227, 1290, 1370, 1372, 1396, 1470,
+									1524, 1558, 1699, 1728, 1792, 1819, 1820, 1827, 1836,
+									3009, 3638, 3878, 3892, 3894, 3895};
 /* What bars a login only after the password was found right. */
 static const unsigned barred_errors[] = {1044, 1049, 1203, 1226, 1820, 1862, 3118, 4151};
 
@@ -74,17 +80,30 @@ retains(const MySession *session, const JobValue *value, Outcome *refusal)
 	return is_new && !session->job->emergency;
 }
 
-/* The guard: the server's own clock says whether the message comes in time. */
+/*
+ * The guard: the server's own clock says whether what follows comes in time. Nor does that wait for a lock for
+ * longer than the time that is left then: a backup may hold one for hours. MariaDB opens the tables of accounts
+ * without a limit to that, but for the one of the statement.
+ */
 static void
 append_guard(const MySession *session, MySql *sql)
 {
 	int64_t left = deadline_left(session->deadline);
 	int64_t margin = left / 4 < MARGIN_MS ? left / 4 : MARGIN_MS;
+	int64_t until = session->peer_now + left - margin;
+	char seconds[128];
 
+	if (sql->len > 0)
+		sql_append(sql, "; ");
+	(void) snprintf(seconds, sizeof(seconds),
+					"(%" PRId64 " - UNIX_TIMESTAMP(SYSDATE(6)) * 1000) / 1000", until);
 	sql_append(sql,
-			   "SET SESSION sql_mode = IF(UNIX_TIMESTAMP(SYSDATE(6)) * 1000 < %" PRId64
-			   ", '', 'late')",
-			   session->peer_now + left - margin);
+			   "SET SESSION sql_mode = IF(%s > 0, '', 'late'), "
+			   "SESSION lock_wait_timeout = GREATEST(1, CAST(FLOOR(%s) AS SIGNED)), "
+			   "SESSION innodb_lock_wait_timeout = GREATEST(1, CAST(FLOOR(%s) AS SIGNED))",
+			   seconds, seconds, seconds);
+	if (my_is_mariadb(session->client))
+		sql_append(sql, ", SESSION max_statement_time = GREATEST(0.1, %s)", seconds);
 }
 
 /* ALTER USER of all accounts, with no more than that. */
@@ -117,42 +136,34 @@ lock_clause(const MySession *session)
 	return job_flag(pair, "locked", false) ? " ACCOUNT LOCK" : "";
 }
 
-/* One message: the guard, then the change. *changes is how many statements that is. */
-static Outcome
-write_change(MySession *session, const JobValue *value, MySql *sql, int *changes)
+/* One account's password. On MariaDB that is a statement, which waits for itself and so has its own guard. */
+static void
+append_password(const MySession *session, MySql *sql, int i, const char *hash, bool retain)
+{
+	/* What an attempt before this one has set would be retained in the place of the former one. */
+	const char *keep = retain && !session->have_it[i] ? " RETAIN CURRENT PASSWORD" : "";
+
+	if (i == 0 || my_is_mariadb(session->client))
+		append_guard(session, sql);
+	if (my_is_mariadb(session->client))
+		sql_append(sql, "; SET PASSWORD FOR %s = '%s'", session->accounts[i], hash);
+	else
+		sql_append(sql, "%s %s IDENTIFIED WITH '%s' AS '%s'%s", i == 0 ? "; ALTER USER" : ",",
+				   session->accounts[i], session->plugins[i], hash, keep);
+}
+
+/* What goes with the passwords. */
+static void
+append_rest(const MySession *session, MySql *sql, int *statements)
 {
 	bool mariadb = my_is_mariadb(session->client);
 	const char *lock = lock_clause(session);
-	Outcome refusal = {.class = OUTCOME_OK};
-	bool retain = retains(session, value, &refusal);
-	const char *keep;
-	RotorError bad;
 
-	if (refusal.class != OUTCOME_OK)
-		return refusal;
-	append_guard(session, sql);
-	for (int i = 0; i < session->count; i++)
-	{
-		char hash[MYSQL_HASH_MAX];
-
-		if (!mysql_hash(session->plugins[i], &value->password, hash, &bad))
-			return outcome_of_error(OUTCOME_PERMANENT, &bad);
-		if (mariadb)
-			sql_append(sql, "; SET PASSWORD FOR %s = '%s'", session->accounts[i], hash);
-		else
-		{
-			/* What an attempt before this one has set would be retained in the place of the former one. */
-			keep = retain && !session->have_it[i] ? " RETAIN CURRENT PASSWORD" : "";
-			sql_append(sql, "%s %s IDENTIFIED WITH '%s' AS '%s'%s", i == 0 ? "; ALTER USER" : ",",
-					   session->accounts[i], session->plugins[i], hash, keep);
-		}
-		secret_wipe(hash, sizeof(hash));
-	}
-	*changes = mariadb ? session->count : 1;
 	if (lock[0] != '\0' && mariadb)
 	{
+		append_guard(session, sql);
 		append_lock(session, sql, lock);
-		++*changes;
+		*statements += 2;
 	}
 	else
 		sql_append(sql, "%s", lock);
@@ -160,37 +171,80 @@ write_change(MySession *session, const JobValue *value, MySql *sql, int *changes
 	if (session->job->emergency && !mariadb && my_server_version(session->client) >= 80014)
 	{
 		append_discard(session, sql);
-		*changes += session->count;
+		*statements += session->count;
 	}
+}
+
+/* One message: the guard, then the change. *statements is how many that is. */
+static Outcome
+write_change(MySession *session, const JobValue *value, MySql *sql, int *statements)
+{
+	Outcome refusal = {.class = OUTCOME_OK};
+	bool retain = retains(session, value, &refusal);
+	RotorError bad;
+
+	if (refusal.class != OUTCOME_OK)
+		return refusal;
+	for (int i = 0; i < session->count; i++)
+	{
+		char hash[MYSQL_HASH_MAX];
+
+		if (!mysql_hash(session->plugins[i], &value->password, hash, &bad))
+			return mysql_not_hashed(&bad);
+		append_password(session, sql, i, hash, retain);
+		secret_wipe(hash, sizeof(hash));
+	}
+	*statements = my_is_mariadb(session->client) ? 2 * session->count : 2;
+	append_rest(session, sql, statements);
 	if (!sql->ok)
 		return outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
 	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
+/*
+ * Locks are another matter: MySQL takes back what it could not end, but MariaDB writes its table first, and waits
+ * for those who back it up (1205) when nothing takes that back.
+ */
+static bool
+is_refusal(const MySession *session, unsigned number)
+{
+	if (number == 1205 || number == 1213)
+		return !my_is_mariadb(session->client);
+	return MYSQL_IS_AMONG(number, refusals);
+}
+
+/* done: how many statements, of which the first is a guard, were done before the one that failed. */
 static Outcome
 judge_change(const MySession *session, MyReach reach, int done, const MyError *err)
 {
+	Outcome outcome;
+
 	if (reach == MY_DONE)
 		return outcome_make(OUTCOME_OK, NULL, NULL);
-	if (reach == MY_LOST || done > 1 || MYSQL_IS_AMONG(err->number, interruptions))
-		return mysql_outcome(OUTCOME_UNKNOWN, err, "");
+	/* What comes after a statement that failed is not run. */
+	if (reach == MY_LOST || done > 1 || (done == 1 && !is_refusal(session, err->number)))
+	{
+		outcome = mysql_outcome(OUTCOME_UNKNOWN, err, "");
+		outcome.peer_answered = mysql_is_in_hand(err);
+		return outcome;
+	}
 	if (done == 0 && err->number == GUARD_ERROR)
 		return outcome_make(OUTCOME_TRANSIENT, "1231",
 							"the change reached the server after the lease's end and was refused");
 	return mysql_change_refused(session, err);
 }
 
-/* Sends the guard and so many changes; what became of them. */
+/* Sends the guard and the changes, so many statements; what became of them. */
 static Outcome
-send_change(const MySession *session, const MySql *sql, int changes)
+send_change(const MySession *session, const MySql *sql, int statements)
 {
 	MyError err = {0};
 	int done = 0;
 	MyReach reach = my_exec_script(session->client, sql->text, session->deadline, &done, &err);
 
-	if (reach == MY_DONE && done != changes + 1)
+	if (reach == MY_DONE && done != statements)
 		return outcome_make(OUTCOME_UNKNOWN, NULL, "the server answered %d of %d statements", done,
-							changes + 1);
+							statements);
 	return judge_change(session, reach, done, &err);
 }
 
@@ -198,15 +252,15 @@ static Outcome
 change(MySession *session, const JobValue *value)
 {
 	MySql *sql = calloc(1, sizeof(*sql));
-	int changes = 0;
+	int statements = 0;
 	Outcome outcome;
 
 	if (sql == NULL)
 		return outcome_make(OUTCOME_TRANSIENT, NULL, "out of memory");
 	sql->ok = true;
-	outcome = write_change(session, value, sql, &changes);
+	outcome = write_change(session, value, sql, &statements);
 	if (outcome.class == OUTCOME_OK)
-		outcome = send_change(session, sql, changes);
+		outcome = send_change(session, sql, statements);
 	secret_wipe(sql, sizeof(*sql));
 	free(sql);
 	return outcome;
@@ -289,7 +343,7 @@ end_former(const MySession *session)
 	else
 		append_discard(session, sql);
 	if (sql->ok)
-		outcome = send_change(session, sql, session->job->pair != NULL ? 1 : session->count);
+		outcome = send_change(session, sql, session->job->pair != NULL ? 2 : 1 + session->count);
 	else
 		outcome = outcome_make(OUTCOME_PERMANENT, NULL, "the accounts' names are too long");
 	free(sql);

@@ -104,9 +104,9 @@ judge_role(const PgSession *session, const JobValue *value)
 
 /*
  * The statements from the guard to the commit: ALTER ROLE with the verifier, unless it is empty, and
- * LOGIN or NOLOGIN, unless that is empty; false if they do not fit or the name cannot be quoted.
+ * LOGIN or NOLOGIN, unless that is empty.
  */
-static bool
+static Outcome
 write_change(char *sql, size_t size, const PgSession *session, const char *verifier,
 			 const char *login, int64_t left)
 {
@@ -125,7 +125,11 @@ write_change(char *sql, size_t size, const PgSession *session, const char *verif
 						guard);
 	pg_quoted_free(role);
 	pg_quoted_free(quoted);
-	return used >= 0 && (size_t) used < size;
+	if (used < 0)
+		return postgres_not_quoted();
+	if ((size_t) used >= size)
+		return outcome_make(OUTCOME_PERMANENT, "22021", "the role's name is too long");
+	return outcome_make(OUTCOME_OK, NULL, NULL);
 }
 
 static Outcome
@@ -160,12 +164,11 @@ send_change(const PgSession *session, const char *verifier, const char *login)
 {
 	char sql[1024];
 	PgError err = {0};
-	Outcome outcome;
-
 	/* Our clock was ahead of the server's look at its own, so this is too early rather than too late. */
-	if (!write_change(sql, sizeof(sql), session, verifier, login, deadline_left(session->deadline)))
-		outcome = outcome_make(OUTCOME_PERMANENT, "22021", "the role's name cannot be quoted");
-	else
+	Outcome outcome =
+		write_change(sql, sizeof(sql), session, verifier, login, deadline_left(session->deadline));
+
+	if (outcome.class == OUTCOME_OK)
 		outcome = judge_change(
 			session, pg_exec_script(session->client, sql, session->deadline, NULL, &err), &err);
 	secret_wipe(sql, sizeof(sql));
@@ -196,7 +199,11 @@ change(const PgSession *session, const JobValue *value)
 			value->password.data, value->password.len,
 			job_integer(session->job->policy, "scram_iterations", SCRAM_DEFAULT_ITERATIONS), NULL,
 			0, verifier, &bad))
-		return outcome_of_error(OUTCOME_PERMANENT, &bad);
+		/* That a library failed passes; a password that cannot be one does not. */
+		return outcome_of_error(bad.code == ROTOR_ERROR_CRYPTO || bad.code == ROTOR_ERROR_SPACE
+									? OUTCOME_TRANSIENT
+									: OUTCOME_PERMANENT,
+								&bad);
 	outcome = send_change(session, verifier, login_clause(session));
 	secret_wipe(verifier, sizeof(verifier));
 	return outcome;

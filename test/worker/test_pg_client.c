@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <libpq-fe.h>
+
 #include "peer.h"
 #include "pg_client.h"
 #include "resolve.h"
@@ -106,8 +108,7 @@ TEST(variables_of_libpq_are_gone_and_steer_nothing)
 
 	assert_null(getenv("PGHOST"));
 	assert_null(getenv("PGSERVICE"));
-	assert_true(pg_used_password(client));
-	assert_false(pg_is_encrypted(client));
+	assert_string_equal(pg_tls_version(client), "");
 	pg_close(client);
 }
 
@@ -334,7 +335,6 @@ tls(const char *host, const char *mode, const char *root, PgError *err)
 	client = pg_connect(&server, deadline_in(20000), err);
 	if (client == NULL)
 		return err->message;
-	assert_true(pg_is_encrypted(client));
 	assert_true(strncmp(pg_tls_version(client), "TLSv1.", 6) == 0);
 	pg_close(client);
 	return NULL;
@@ -384,6 +384,27 @@ TEST(a_host_that_is_not_loopback_is_verified_by_default)
 	assert_false(resolve_is_loopback(server.host));
 	assert_null(pg_connect(&server, deadline_in(20000), &err));
 	assert_false(err.used_password);
+}
+
+TEST(without_tls_a_password_leaves_this_machine_only_where_libpq_never_shows_it)
+{
+	PgError err;
+	JobValue value = value_of("app", "app-password");
+	PgServer server = the_server("app", &value.password);
+	PgClient *client;
+
+	server.host = "127.1";
+	server.sslmode = "disable";
+	client = pg_connect(&server, deadline_in(20000), &err);
+	if (PQlibVersion() < 160000)
+	{
+		assert_null(client);
+		assert_false(err.used_password);
+		assert_non_null(strstr(err.message, "libpq 16"));
+	}
+	else
+		assert_non_null(client);
+	pg_close(client);
 }
 
 TEST(names_and_texts_are_quoted)
@@ -537,6 +558,8 @@ main(void)
 		cmocka_unit_test(certificates_are_verified_and_never_is_a_weaker_mode_tried),
 		cmocka_unit_test(modes_in_which_libpq_would_ask_twice_do_not_exist),
 		cmocka_unit_test(a_host_that_is_not_loopback_is_verified_by_default),
+		cmocka_unit_test(
+			without_tls_a_password_leaves_this_machine_only_where_libpq_never_shows_it),
 		cmocka_unit_test(names_and_texts_are_quoted),
 		cmocka_unit_test(a_notification_wakes_and_so_do_file_descriptors_and_the_deadline),
 		cmocka_unit_test(a_connection_that_ends_wakes_who_waits),

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "mysql_session.h"
 #include "mysql_support.h"
 
 static int
@@ -151,6 +152,34 @@ TEST(what_cannot_be_done_is_refused_for_good_and_changes_nothing)
 	}
 }
 
+TEST(a_library_that_fails_may_work_again_and_a_plugin_that_is_not_known_does_not)
+{
+	RotorError bad;
+
+	(void) error_set(&bad, ROTOR_ERROR_CRYPTO, "no hash");
+	assert_outcome(mysql_not_hashed(&bad), OUTCOME_TRANSIENT, "");
+	(void) error_set(&bad, ROTOR_ERROR_NOT_FOUND, "no hash");
+	assert_outcome(mysql_not_hashed(&bad), OUTCOME_PERMANENT, "");
+}
+
+TEST(more_accounts_than_there_is_room_for_are_refused_for_good)
+{
+	char sql[64];
+	Job *job;
+	Outcome outcome;
+
+	for (int i = 0; i <= MYSQL_MAX_ACCOUNTS; i++)
+	{
+		(void) snprintf(sql, sizeof(sql), "CREATE USER many@'10.0.0.%d'", i);
+		run(witness, sql);
+	}
+	job = job_of(&(Order){.user = "many"});
+	outcome = set_by_admin(job);
+	assert_outcome(outcome, OUTCOME_PERMANENT, "");
+	assert_non_null(strstr(outcome.message, "at most 32"));
+	job_free(job);
+}
+
 TEST(two_passwords_at_once_are_refused_where_the_engine_has_one)
 {
 	Job *job = job_of(&(Order){
@@ -165,9 +194,10 @@ TEST(two_passwords_at_once_are_refused_where_the_engine_has_one)
 TEST(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time)
 {
 	Job *job = job_of(&(Order){.user = "app"});
+	Outcome outcome = set_as(job, "admin", "not the password");
 
-	assert_outcome(set_as(job, "admin", "not the password"), OUTCOME_TRANSIENT, "1045");
-	assert_true(set_as(job, "admin", "not the password").peer_answered);
+	assert_outcome(outcome, OUTCOME_TRANSIENT, "1045");
+	assert_true(outcome.peer_answered && outcome.by_refused);
 	job_free(job);
 }
 
@@ -346,14 +376,91 @@ TEST(certificates_are_verified_and_never_is_a_weaker_mode_tried)
 	assert_outcome(tls("localhost", "verify-full", ca), OUTCOME_OK, "");
 	assert_outcome(tls("127.0.0.1", "require", ""), OUTCOME_OK, "");
 	/* the certificate is localhost's */
-	assert_outcome(tls("127.0.0.1", "verify-full", ca), OUTCOME_INCONCLUSIVE, "2026");
-	assert_outcome(tls("localhost", "verify-full", other), OUTCOME_INCONCLUSIVE, "2026");
+	assert_outcome(tls("127.0.0.1", "verify-full", ca), OUTCOME_TRANSIENT, "2026");
+	assert_outcome(tls("localhost", "verify-full", other), OUTCOME_TRANSIENT, "2026");
 	/* the system's authorities do not know ours */
-	assert_outcome(tls("localhost", "verify-full", ""), OUTCOME_INCONCLUSIVE, "2026");
+	assert_outcome(tls("localhost", "verify-full", ""), OUTCOME_TRANSIENT, "2026");
 	assert_outcome(tls("localhost", "prefer", ca), OUTCOME_INCONCLUSIVE, "");
 	assert_outcome(tls("localhost", "verify-ca", ca), OUTCOME_INCONCLUSIVE, "");
 	/* the account wants TLS, and there is none */
 	assert_outcome(tls("127.0.0.1", "disable", ""), OUTCOME_REFUSED, "1045");
+}
+
+/* A server that greets, and ends each connection at its first message; without TLS it lets everybody in first. */
+typedef struct Dropper
+{
+	int listener;
+	bool has_tls;
+} Dropper;
+
+static void *
+greet_and_drop(void *arg)
+{
+	const Dropper *dropper = arg;
+	int client;
+
+	while ((client = accept(dropper->listener, NULL, NULL)) >= 0)
+	{
+		/* the protocol, the version, the connection, a salt, what it can do, and its plugin */
+		char packet[] = "\x4a\0\0\0\x0a"
+						"8.0.0\0"
+						"\1\0\0\0"
+						"saltsalt\0"
+						"\x01\x82"
+						"\x2d"
+						"\2\0"
+						"\x08\0"
+						"\x15"
+						"\0\0\0\0\0\0\0\0\0\0"
+						"saltsaltsalt\0"
+						"mysql_native_password";
+		char message[64];
+
+		packet[0] = (char) (sizeof(packet) - 4);
+		if (dropper->has_tls)
+			packet[25] |= 0x08; /* CLIENT_SSL */
+		(void) !write(client, packet, sizeof(packet));
+		(void) !read(client, message, sizeof(message));
+		if (!dropper->has_tls)
+			(void) !write(client, "\7\0\0\2\0\0\0\2\0\0\0", 11);
+		(void) close(client);
+	}
+	return NULL;
+}
+
+TEST(a_handshake_that_breaks_may_pass_and_a_server_without_tls_does_not)
+{
+	static const struct
+	{
+		const char *mode;
+		bool has_tls;
+		OutcomeClass of_set, of_login;
+		const char *code;
+	} cases[] = {
+		{"require", true, OUTCOME_TRANSIENT, OUTCOME_TRANSIENT, "2026"},
+		{"verify-full", true, OUTCOME_TRANSIENT, OUTCOME_TRANSIENT, "2026"},
+		{"require", false, OUTCOME_PERMANENT, OUTCOME_INCONCLUSIVE, ""},
+		{"verify-full", false, OUTCOME_PERMANENT, OUTCOME_INCONCLUSIVE, ""},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		Dropper dropper = {.has_tls = cases[i].has_tls};
+		int port = silent_port(&dropper.listener);
+		char target[64];
+		pthread_t thread;
+		Job *job;
+
+		(void) snprintf(target, sizeof(target), ",\"sslmode\":\"%s\"", cases[i].mode);
+		job = job_of(&(Order){.user = "app", .port = port, .target = target});
+		assert_int_equal(pthread_create(&thread, NULL, greet_and_drop, &dropper), 0);
+		assert_outcome(set_by_admin(job), cases[i].of_set, cases[i].code);
+		assert_outcome(login_of(job, MARK), cases[i].of_login, cases[i].code);
+		(void) shutdown(dropper.listener, SHUT_RDWR);
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		(void) close(dropper.listener);
+		job_free(job);
+	}
 }
 
 TEST(a_server_that_cannot_be_reached_or_says_nothing_changes_nothing)
@@ -445,6 +552,86 @@ TEST(a_change_that_arrives_after_the_lease_is_refused_by_the_server)
 	assert_string_equal(before, after);
 	free(before);
 	free(after);
+}
+
+/* While somebody has what the change needs, until it is given up. */
+static void
+set_behind_lock(const char *lock, const char *unlock, const char *code)
+{
+	Job *job = job_of(&(Order){.user = "plain", .password = MARK "-lock"});
+	JobValue admin = value_of("admin", "admin-password");
+	char *before = stored("plain", "%");
+	char *after;
+	Outcome outcome;
+
+	run(witness, lock);
+	outcome = target_mysql.set(job, &job->version, &admin, deadline_in(4000));
+	run(witness, unlock);
+	/* The server has given up, so nothing comes of it later. */
+	assert_outcome(outcome, OUTCOME_UNKNOWN, code);
+	(void) usleep(300000);
+	after = stored("plain", "%");
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	job_free(job);
+}
+
+TEST(a_change_waits_for_no_lock_beyond_the_lease)
+{
+	set_behind_lock("FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES", "1969");
+	set_behind_lock("LOCK TABLES mysql.global_priv READ", "UNLOCK TABLES", "1969");
+}
+
+/* MariaDB has changed the account by then. */
+TEST(a_change_that_fails_behind_its_table_is_unknown)
+{
+	Job *job = job_of(&(Order){.user = "plain", .password = MARK "-stage"});
+	Job *back = job_of(&(Order){.user = "plain", .password = "plain-password"});
+	JobValue admin = value_of("admin", "admin-password");
+	Outcome outcome;
+
+	run(witness, "BACKUP STAGE START");
+	run(witness, "BACKUP STAGE BLOCK_COMMIT");
+	outcome = target_mysql.set(job, &job->version, &admin, deadline_in(4000));
+	run(witness, "BACKUP STAGE END");
+	assert_int_equal(outcome.class, OUTCOME_UNKNOWN);
+	assert_outcome(login_of(job, MARK "-stage"), OUTCOME_OK, "");
+	assert_outcome(set_by_admin(back), OUTCOME_OK, "");
+	job_free(back);
+	job_free(job);
+}
+
+TEST(what_a_server_says_of_a_change_tells_whether_it_can_have_been_made)
+{
+	static const struct
+	{
+		int number;
+		OutcomeClass class;
+	} cases[] = {{1026, OUTCOME_UNKNOWN},	{1598, OUTCOME_UNKNOWN},   {1180, OUTCOME_UNKNOWN},
+				 {1021, OUTCOME_UNKNOWN},	{1205, OUTCOME_UNKNOWN},   {1317, OUTCOME_UNKNOWN},
+				 {1105, OUTCOME_UNKNOWN},	{1231, OUTCOME_UNKNOWN},   {1227, OUTCOME_PERMANENT},
+				 {1396, OUTCOME_PERMANENT}, {1699, OUTCOME_PERMANENT}, {1836, OUTCOME_TRANSIENT}};
+	static const char change[] = "SET PASSWORD FOR 'we\\\"ird \\'r\\\\ole %s `x`'@'%' = '";
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+	{
+		char instead[sizeof(change)];
+		char code[16];
+		Relay *relay;
+		Job *job;
+
+		/* What is behind it is a comment. */
+		(void) snprintf(instead, sizeof(instead), "SIGNAL SQLSTATE'HY000'SET MYSQL_ERRNO=%d%*s#",
+						cases[i].number, (int) sizeof(change) - 44, "");
+		assert_int_equal(strlen(instead), strlen(change));
+		(void) snprintf(code, sizeof(code), "%d", cases[i].number);
+		relay = relay_start(atoi(peer_value(&peer, "port")), RELAY_ALL, NULL, change, instead);
+		job = job_of(&(Order){.user = WEIRD, .password = MARK "-said", .port = relay_port(relay)});
+		assert_outcome(set_by_admin(job), cases[i].class, code);
+		relay_stop(relay);
+		job_free(job);
+	}
 }
 
 TEST(a_statement_ends_by_its_deadline)
@@ -540,6 +727,9 @@ main(void)
 		cmocka_unit_test(a_server_whose_mode_has_no_backslash_escapes_gets_the_same_name),
 		cmocka_unit_test(a_password_of_all_printable_characters_survives),
 		cmocka_unit_test(what_cannot_be_done_is_refused_for_good_and_changes_nothing),
+		cmocka_unit_test(
+			a_library_that_fails_may_work_again_and_a_plugin_that_is_not_known_does_not),
+		cmocka_unit_test(more_accounts_than_there_is_room_for_are_refused_for_good),
 		cmocka_unit_test(two_passwords_at_once_are_refused_where_the_engine_has_one),
 		cmocka_unit_test(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time),
 		cmocka_unit_test(a_connection_that_is_denied_as_a_change_would_be_changes_nothing),
@@ -549,11 +739,15 @@ main(void)
 		cmocka_unit_test(another_accounts_password_proves_nothing),
 		cmocka_unit_test(the_verification_query_reads_only_and_says_whether_the_account_can_work),
 		cmocka_unit_test(certificates_are_verified_and_never_is_a_weaker_mode_tried),
+		cmocka_unit_test(a_handshake_that_breaks_may_pass_and_a_server_without_tls_does_not),
 		cmocka_unit_test(a_server_that_cannot_be_reached_or_says_nothing_changes_nothing),
 		cmocka_unit_test(a_connection_that_breaks_before_the_change_is_sent_changed_nothing),
 		cmocka_unit_test(a_change_that_is_lost_on_its_way_is_unknown_and_did_not_happen),
 		cmocka_unit_test(a_change_whose_answer_is_lost_is_unknown_and_did_happen),
 		cmocka_unit_test(a_change_that_arrives_after_the_lease_is_refused_by_the_server),
+		cmocka_unit_test(a_change_waits_for_no_lock_beyond_the_lease),
+		cmocka_unit_test(a_change_that_fails_behind_its_table_is_unknown),
+		cmocka_unit_test(what_a_server_says_of_a_change_tells_whether_it_can_have_been_made),
 		cmocka_unit_test(a_statement_ends_by_its_deadline),
 		cmocka_unit_test(sessions_of_the_account_are_ended_and_those_of_others_stay),
 		cmocka_unit_test(check_says_what_it_found_or_what_is_missing),

@@ -6,6 +6,7 @@
 #include "support.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "mysql_support.h"
 
@@ -261,6 +262,37 @@ MYSQL_TEST(a_change_that_arrives_after_the_lease_is_refused_by_the_server)
 	job_free(job);
 }
 
+MYSQL_TEST(a_change_waits_for_no_lock_beyond_the_lease)
+{
+	static const char *const locks[][2] = {
+		{"LOCK INSTANCE FOR BACKUP", "UNLOCK INSTANCE"},
+		{"FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES"},
+		{"LOCK TABLES mysql.user READ", "UNLOCK TABLES"},
+	};
+	Job *job = job_of(&(Order){.user = "app", .password = MARK "-lock"});
+	JobValue admin = value_of("admin", "admin-password");
+
+	for (size_t i = 0; i < COUNT_OF(locks); i++)
+	{
+		char *before = stored("app", "%");
+		char *after;
+		Outcome outcome;
+
+		run(witness, locks[i][0]);
+		outcome = target_mysql.set(job, &job->version, &admin, deadline_in(4000));
+		run(witness, locks[i][1]);
+		(void) usleep(300000);
+		after = stored("app", "%");
+		/* Nothing comes of it later. */
+		assert_outcome(outcome, OUTCOME_TRANSIENT, "1205");
+		assert_true(outcome.peer_answered);
+		assert_string_equal(before, after);
+		free(before);
+		free(after);
+	}
+	job_free(job);
+}
+
 MYSQL_TEST(sessions_are_ended_and_check_says_what_it_found)
 {
 	Job *job = job_of(&(Order){.user = "app"});
@@ -304,6 +336,7 @@ main(void)
 		cmocka_unit_test(the_verification_query_reads_only),
 		cmocka_unit_test(a_change_whose_answer_is_lost_is_unknown_and_did_happen),
 		cmocka_unit_test(a_change_that_arrives_after_the_lease_is_refused_by_the_server),
+		cmocka_unit_test(a_change_waits_for_no_lock_beyond_the_lease),
 		cmocka_unit_test(sessions_are_ended_and_check_says_what_it_found),
 		cmocka_unit_test(nothing_that_was_set_here_is_in_the_servers_log),
 	};

@@ -1,6 +1,5 @@
 /*
- * test_target_postgres.c
- *		Tests of worker/target_postgres.c, against a server of their own.
+ * test_target_postgres.c - tests of worker/target_postgres.c, against a server of their own.
  *
  * The server logs every statement and every failed one; nothing of what these tests set may be there.
  */
@@ -240,6 +239,14 @@ TEST(from_16_on_an_administrator_needs_admin_option_on_the_role)
 	job_free(job);
 }
 
+TEST(a_name_that_libpq_does_not_quote_may_be_one_that_it_had_no_memory_for)
+{
+	Job *job = job_of("\xff");
+
+	assert_outcome(set_as(job, "admin", "admin-password"), OUTCOME_TRANSIENT, "");
+	job_free(job);
+}
+
 TEST(a_role_that_could_not_use_a_new_password_does_not_get_one)
 {
 	static const char *const roles[][2] = {
@@ -279,9 +286,10 @@ TEST(a_former_password_is_given_back_even_to_a_role_that_cannot_use_it_now)
 TEST(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time)
 {
 	Job *job = job_of("app");
+	Outcome outcome = set_as(job, "admin", "not the password");
 
-	assert_outcome(set_as(job, "admin", "not the password"), OUTCOME_TRANSIENT, "28P01");
-	assert_true(set_as(job, "admin", "not the password").peer_answered);
+	assert_outcome(outcome, OUTCOME_TRANSIENT, "28P01");
+	assert_true(outcome.peer_answered && outcome.by_refused);
 	job_free(job);
 }
 
@@ -669,6 +677,7 @@ main(void)
 		cmocka_unit_test(a_password_of_all_printable_characters_survives),
 		cmocka_unit_test(who_may_not_change_a_role_is_refused_for_good_with_a_remedy),
 		cmocka_unit_test(from_16_on_an_administrator_needs_admin_option_on_the_role),
+		cmocka_unit_test(a_name_that_libpq_does_not_quote_may_be_one_that_it_had_no_memory_for),
 		cmocka_unit_test(a_role_that_could_not_use_a_new_password_does_not_get_one),
 		cmocka_unit_test(a_former_password_is_given_back_even_to_a_role_that_cannot_use_it_now),
 		cmocka_unit_test(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time),
