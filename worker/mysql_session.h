@@ -9,7 +9,7 @@
 #include "target.h"
 
 #define MYSQL_MAX_ACCOUNTS	  32
-#define MYSQL_SQL_SIZE		  (32 * 1024)
+#define MYSQL_SQL_SIZE		  (64 * 1024)
 #define MYSQL_PLUGIN_SIZE	  65
 #define MYSQL_NO_SUCH_ACCOUNT "1396"
 

@@ -162,18 +162,22 @@ TEST(a_library_that_fails_may_work_again_and_a_plugin_that_is_not_known_does_not
 	assert_outcome(mysql_not_hashed(&bad), OUTCOME_PERMANENT, "");
 }
 
-TEST(more_accounts_than_there_is_room_for_are_refused_for_good)
+TEST(as_many_accounts_as_there_is_room_for_are_changed_and_one_more_is_refused_for_good)
 {
-	char sql[64];
+	char sql[512];
 	Job *job;
 	Outcome outcome;
 
-	for (int i = 0; i <= MYSQL_MAX_ACCOUNTS; i++)
+	for (int i = 0; i < MYSQL_MAX_ACCOUNTS; i++)
 	{
-		(void) snprintf(sql, sizeof(sql), "CREATE USER many@'10.0.0.%d'", i);
+		/* The longest name of a host, so that the statements are as long as can be. */
+		(void) snprintf(sql, sizeof(sql), "CREATE USER many@'%0255d'", i);
 		run(witness, sql);
 	}
 	job = job_of(&(Order){.user = "many"});
+	outcome = set_by_admin(job);
+	assert_outcome(outcome, OUTCOME_OK, "");
+	run(witness, "CREATE USER many@'10.0.0.1'");
 	outcome = set_by_admin(job);
 	assert_outcome(outcome, OUTCOME_PERMANENT, "");
 	assert_non_null(strstr(outcome.message, "at most 32"));
@@ -729,7 +733,8 @@ main(void)
 		cmocka_unit_test(what_cannot_be_done_is_refused_for_good_and_changes_nothing),
 		cmocka_unit_test(
 			a_library_that_fails_may_work_again_and_a_plugin_that_is_not_known_does_not),
-		cmocka_unit_test(more_accounts_than_there_is_room_for_are_refused_for_good),
+		cmocka_unit_test(
+			as_many_accounts_as_there_is_room_for_are_changed_and_one_more_is_refused_for_good),
 		cmocka_unit_test(two_passwords_at_once_are_refused_where_the_engine_has_one),
 		cmocka_unit_test(a_credential_that_is_refused_changes_nothing_and_may_be_newer_next_time),
 		cmocka_unit_test(a_connection_that_is_denied_as_a_change_would_be_changes_nothing),
