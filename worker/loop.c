@@ -207,10 +207,10 @@ claim(Loop *loop)
 
 	loop->claim_wanted = false;
 	count = loop_claim(loop, claim_size(loop), &err);
+	if (!control_is_connected(loop->db))
+		return;
 	if (count < 0)
 	{
-		if (!control_is_connected(loop->db))
-			return;
 		loop->claim_failures++;
 		loop->claim_wanted = true;
 		loop->next_claim = deadline_in(backoff_ms(loop->claim_failures, 500, RECONNECT_CAP_MS));
@@ -220,15 +220,13 @@ claim(Loop *loop)
 	}
 	loop->claim_failures = 0;
 	http_server_ready(loop->http, NULL);
-	if (count > 0)
-		metrics_add(METRIC_CLAIMS, count, METRIC_NO_LABELS);
+	if (count == 0)
+		return;
+	metrics_add(METRIC_CLAIMS, count, METRIC_NO_LABELS);
 	/* There may be more, also where there was room left: what could not be handed out is not among them. */
-	if (count > 0)
-	{
-		loop->claim_wanted = true;
-		loop->next_heartbeat = deadline_sooner(loop->next_heartbeat,
-											   deadline_in(held_heartbeat_ms(&loop->held, 20000)));
-	}
+	loop->claim_wanted = true;
+	loop->next_heartbeat =
+		deadline_sooner(loop->next_heartbeat, deadline_in(held_heartbeat_ms(&loop->held, 20000)));
 }
 
 /* What is due at the control database. */

@@ -19,7 +19,7 @@ my $folder = PostgreSQL::Test::Utils::tempdir('store');
 my $file   = "$folder/secrets.json";
 my $target = new_cluster('target', extension => 0);
 my $node   = new_cluster('control', preload => 1, conf => "rotor.poll_interval = '200ms'\nrotor.lease_duration = '10min'\n");
-my %peers  = (vault => start_peer('vault'), aws => start_peer('moto'));
+my %peers  = (vault => start_vault(), aws => start_peer('moto'));
 my @stores = ('file', 'vault', $peers{aws}{missing} ? () : 'aws');
 my %toxics = map { $_ => toxic($peers{$_}{port}) } grep { $_ ne 'file' } @stores;
 my $at_target = toxic($target->port);

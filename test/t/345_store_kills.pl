@@ -12,7 +12,7 @@ use Test::More;
 
 my $target = new_cluster('target', extension => 0);
 my $node   = new_cluster('control', preload => 1, conf => "rotor.poll_interval = '200ms'\nrotor.lease_duration = '10min'\n");
-my %peers  = (vault => start_peer('vault'), aws => start_peer('moto'));
+my %peers  = (vault => start_vault(), aws => start_peer('moto'));
 my @stores = ('vault', $peers{aws}{missing} ? () : 'aws');
 my %gates  = map { $_ => request_gate($peers{$_}{port}) } @stores;
 my %options = (

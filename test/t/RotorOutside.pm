@@ -24,7 +24,7 @@ our @EXPORT = qw(
   the_program start_worker worker_pid worker_runs kill_worker end_worker answer_of is_ready worker_log log_lines
   add_outside_policy add_target give_boss write_password unfinished comes_to_rest_outside
   ask_rotations count_rotations
-  toxic say traffic stop_toxic start_peer stop_peer ask_aws credentials_of published_in_file published_in_vault published_in_aws end_lease
+  toxic say traffic stop_toxic start_peer start_vault stop_peer ask_aws credentials_of published_in_file published_in_vault published_in_aws end_lease
   request_gate hold_request is_held
 );
 
@@ -299,6 +299,20 @@ sub start_peer
 	{
 		$peer->{$1} = $2 if $line =~ /^(\w+)=(.*)$/;
 	}
+	return $peer;
+}
+
+# An OpenBao or a Vault if there is one, else the imitation.
+sub start_vault
+{
+	my $peer = start_peer('openbao');
+
+	if ($peer->{absent})
+	{
+		stop_peer($peer);
+		return start_peer('vault');
+	}
+	note('a real OpenBao or Vault, not its imitation');
 	return $peer;
 }
 

@@ -5,8 +5,8 @@
  */
 #include "support.h"
 
+#include <poll.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "mysql_support.h"
 
@@ -281,7 +281,7 @@ MYSQL_TEST(a_change_waits_for_no_lock_beyond_the_lease)
 		run(witness, locks[i][0]);
 		outcome = target_mysql.set(job, &job->version, &admin, deadline_in(4000));
 		run(witness, locks[i][1]);
-		(void) usleep(300000);
+		(void) poll(NULL, 0, 300);
 		after = stored("app", "%");
 		/* Nothing comes of it later. */
 		assert_outcome(outcome, OUTCOME_TRANSIENT, "1205");
