@@ -4,7 +4,6 @@
 #include "held.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 Held *
 held_add(HeldJobs *jobs, Job *job)
@@ -40,8 +39,8 @@ held_remove(HeldJobs *jobs, Held *held)
 		if (jobs->entries[i] != held)
 			continue;
 		jobs->count--;
-		memmove(&jobs->entries[i], &jobs->entries[i + 1],
-				(size_t) (jobs->count - i) * sizeof(jobs->entries[0]));
+		for (int j = i; j < jobs->count; j++)
+			jobs->entries[j] = jobs->entries[j + 1];
 		job_free(held->job);
 		free(held);
 		return;

@@ -4,7 +4,6 @@
  */
 #include "support.h"
 
-#include <libpq-fe.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
