@@ -469,7 +469,8 @@ judge_login(Job *job, TestPlan *plan, const LoginResult *login)
 							"The login reached another server, or a pooler in front of this one.");
 	if (login->queried)
 		return FSM_OUTCOME_OK;
-	if (login->timed_out)
+	/* Its session has the same limit, and may be the first to notice. */
+	if (login->timed_out || strcmp(login->sqlstate, "57014") == 0)
 	{
 		failure_set(&job->failure, ERRCODE_QUERY_CANCELED,
 					"the verification query did not end in time", NULL, "It is tried again.");
