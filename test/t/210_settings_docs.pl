@@ -87,7 +87,7 @@ is_deeply([ sort keys %has_section ], [ map { $_->[0] } @documented ], 'docs/set
 
 my @catalog = grep { my $f = $_; !grep { $f =~ /^\Q$_\E\(/ } @internal } column($plain, <<'SQL');
 SELECT p.proname || '(' || coalesce((
-    SELECT string_agg(p.proargnames[i] || coalesce(' = ' || regexp_replace(lower(pg_get_function_arg_default(p.oid, i)), '::[\w ]+$', ''), ''), ', ' ORDER BY i)
+    SELECT string_agg(p.proargnames[i] || coalesce(' = ' || regexp_replace(lower(pg_get_function_arg_default(p.oid, i)), '::[\w ]+(\[\])?$', ''), ''), ', ' ORDER BY i)
     FROM generate_series(1, p.pronargs) i), '') || ')'
 FROM pg_proc p WHERE p.pronamespace = 'rotor'::regnamespace ORDER BY 1
 SQL
