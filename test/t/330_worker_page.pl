@@ -215,8 +215,12 @@ my %not_run = (
 	flock $lock, LOCK_EX or die $!;
 	sql($node, q{SELECT rotor.rotate('rotor_worker')});
 	ok(poll_until(sub { $unwritten->($worker) }), 'it says that it could not write its new password');
-	# Several polls more.
-	sleep 3;
+	# Each poll ends with a claim.
+	my %polls;
+	ok(poll_until(sub {
+		$polls{ sql($node, q{SELECT max(query_start) FROM pg_stat_activity WHERE usename = 'rotor_worker' AND query LIKE '%rotor.claim%'}) }++;
+		return keys %polls > 6;
+	}), 'several polls later') or diag(join ', ', keys %polls);
 	is(scalar $unwritten->($worker), 1, 'once');
 	ok(slurp_file($file) eq $before, 'while the file has the former one');
 	close $lock;
