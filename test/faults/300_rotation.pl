@@ -18,7 +18,7 @@ my $node = faulty_cluster('each_call');
 my @passwords;
 
 # Retries are far off: whatever happens next is what the test asks for.
-sql($node, q{UPDATE rotor.policy SET backoff = '1 day', backoff_max = '1 day'});
+sql($node, q{UPDATE rotor.policy SET backoff = '30 days', backoff_max = '30 days'});
 sql($node, 'CREATE ROLE app_user LOGIN');
 
 # rotate() with nothing in the way, once no other worker is at it, which may have found the rotation due by itself. Returns
@@ -102,7 +102,7 @@ DROP EXTENSION rotor CASCADE;
 DROP ROLE app_user;
 CREATE EXTENSION rotor;
 CREATE ROLE app_user LOGIN;
-UPDATE rotor.policy SET backoff = '1 day', backoff_max = '1 day';
+UPDATE rotor.policy SET backoff = '30 days', backoff_max = '30 days';
 SQL
 }
 

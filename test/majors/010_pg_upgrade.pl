@@ -105,7 +105,7 @@ sub fill
 
 	sql($node, <<"SQL");
 INSERT INTO rotor.policy (name, length, symbols, rotation_interval, description) VALUES ('every night', 40, false, '1 day', 'no symbols, every day');
-INSERT INTO rotor.policy (name, backoff, backoff_max) VALUES ('patient', '1 day', '1 day');
+INSERT INTO rotor.policy (name, backoff, backoff_max) VALUES ('patient', '30 days', '30 days');
 UPDATE rotor.policy SET length = 48 WHERE name = 'default';
 CREATE ROLE $quoted LOGIN;
 CREATE ROLE reader LOGIN PASSWORD 'reader';

@@ -113,7 +113,7 @@ sub workers_are_in
 
 	workers_are_in($node, 'postgres', 3, 'rotor.workers = 3: three workers run');
 	is(health_of($node, 'preload'), 'ok rotor is in shared_preload_libraries', 'health() says that rotor is preloaded');
-	is(health_of($node, 'workers'), 'ok 3 of 3 running', 'and counts the workers');
+	ok(poll_until(sub { health_of($node, 'workers') eq 'ok 3 of 3 running' }), 'and counts the workers');
 
 	sql($node, 'CREATE ROLE app_user LOGIN; CREATE ROLE other_user LOGIN');
 	rotate_ok($node, 'app_user', 'a rotation by a preloaded worker');

@@ -15,7 +15,7 @@ CONF
 
 sql($node, 'CREATE ROLE app_user LOGIN');
 # Nothing is tried again before the test says so: a one-shot worker does at its end what is due by then.
-sql($node, q{UPDATE rotor.policy SET backoff = '1 day', backoff_max = '1 day'});
+sql($node, q{UPDATE rotor.policy SET backoff = '30 days', backoff_max = '30 days'});
 rotate_ok($node, 'app_user', 'before anything');
 
 sub default_policy
@@ -66,9 +66,10 @@ sub is_put_off
 	return $error;
 }
 
-# The pause before the next attempt is over.
+# The pause before the next attempt is over, and no worker of the attempt before is left to take it.
 sub is_due
 {
+	no_worker_is_left($node);
 	sql($node, 'UPDATE rotor.rotation SET next_attempt_at = now() WHERE finished_at IS NULL');
 }
 
@@ -172,7 +173,7 @@ rotate_ok($node, 'app_user', 'verify_query with a large result');
 assert_invariants($node, 'app_user', 'verification queries');
 
 # By the session's own limit or by who waits for it, whichever comes first.
-set_conf($node, 'rotor.connect_timeout' => '2s');
+set_conf($node, 'rotor.connect_timeout' => '6s');
 default_policy(q{verify_query = 'SELECT pg_sleep(3600)'});
 my $started = time;
 is_put_off('verify_query that hangs', '57014', qr/did not end in time/);
@@ -190,11 +191,18 @@ succeeds_later('verify_query that hangs');
 	# The caller of rotate() takes the last one.
 	my @sessions = map { $node->background_psql('postgres') } 1 .. 5;
 
-	my $old = attempt($node, q{SELECT role FROM rotor.secrets});
-	ok($old->{ok}, 'one slot is left');
+	my $taken = sub {
+		my ($count) = @_;
+		poll_until(sub { $sessions[0]->query_safe(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'}) eq $count })
+		  or die "there are not $count sessions";
+	};
+
+	ok(attempt($node, q{SELECT role FROM rotor.secrets})->{ok}, 'one slot is left');
+	$taken->(5);
 	my $error = rotate_fails($node, 'app_user', '53300', undef, 'max_connections exhausted');
 	like("$error->{detail} $error->{hint}", qr/run_due/, 'max_connections exhausted: the error says how it goes on');
 	like($error->{detail}, qr/the new password is in effect/, 'max_connections exhausted: the new password is in effect');
+	$taken->(5);
 	is(last_rotation($node, 'app_user', 'status, step, outcome'), 'verifying|test|transient',
 		'max_connections exhausted: it was not proved, as no password was asked for');
 	(shift @sessions)->quit for 1 .. 5;
@@ -203,8 +211,11 @@ succeeds_later('verify_query that hangs');
 	succeeds_later('max_connections exhausted');
 
 	@sessions = map { $node->background_psql('postgres') } 1 .. 3;
+	$taken->(3);
 	is_proved('only reserved slots are left', '53300');
-	$_->quit for @sessions;
+	$sessions[$_]->quit for 1, 2;
+	$taken->(1);
+	$sessions[0]->quit;
 	assert_invariants($node, 'app_user', 'reserved slots');
 }
 
@@ -275,6 +286,7 @@ $started = time;
 with_fake($hanging, sub {
 		is_put_off('a login that hangs', '08001', qr/did not end in time/);
 		cmp_ok(time - $started, '<', 15, 'a login that hangs: it ends by rotor.connect_timeout');
+		ok(poll_until(sub { noted($hanging, 'connection') }), 'a login that hangs: it was tried');
 		is(noted($hanging, 'connection'), 1, 'a login that hangs: one try an attempt');
 		my $again = rotate_fails($node, 'app_user', '08001', qr/did not end in time/, 'rotate() once more');
 		like($again->{detail}, qr/attempt 2 of 8/, 'rotate() once more: it takes up the same rotation');
@@ -325,14 +337,16 @@ $node->stop;
 
 {
 	my $warm = new_cluster('warm', preload => 1,
-		conf => "rotor.connect_timeout = '1s'\nrotor.lock_timeout = '3s'\nrotor.poll_interval = '10min'\n");
+		conf => "rotor.connect_timeout = '20s'\nrotor.lock_timeout = '3s'\nrotor.poll_interval = '10min'\n");
 
 	sql($warm, 'CREATE ROLE app_user LOGIN');
-	sql($warm, q{UPDATE rotor.policy SET backoff = '1 day', backoff_max = '1 day'});
+	sql($warm, q{UPDATE rotor.policy SET backoff = '30 days', backoff_max = '30 days'});
 	rotate_ok($warm, 'app_user', 'a worker is warm') for 1 .. 2;
+	set_conf($warm, 'rotor.connect_timeout' => '1s');
 	my $error = attempt($warm, q{SET statement_timeout = '60s'; BEGIN; LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE; SELECT status FROM rotor.rotate('app_user')});
 	ok(!$error->{ok}, 'a login that hangs on a locked catalog does not succeed');
 	like($error->{sqlstate}, qr/^(08001|55P03)$/, 'it ends by a deadline');
+	set_conf($warm, 'rotor.connect_timeout' => '20s');
 	rotate_ok($warm, 'app_user', 'a login that hung: rotation goes on afterwards');
 	assert_invariants($warm, 'app_user', 'a login that hung');
 	$warm->stop;

@@ -5,12 +5,11 @@ use warnings;
 use PostgreSQL::Test::Utils;
 use RotorTest;
 use Test::More;
-use Time::HiRes qw(usleep);
 
-my $node = new_cluster('back', conf => "rotor.lock_timeout = '500ms'\nrotor.connect_timeout = '20s'\n");
+my $node = new_cluster('back', conf => "rotor.lock_timeout = '500ms'\nrotor.connect_timeout = '2min'\n");
 
 # Nothing is tried again before the test says so.
-sql($node, q{UPDATE rotor.policy SET backoff = '1 day', backoff_max = '1 day'});
+sql($node, q{UPDATE rotor.policy SET backoff = '30 days', backoff_max = '30 days'});
 
 sub with_listener
 {
@@ -110,10 +109,12 @@ rotate_ok($node, 'app_user', 'the first rotation of a role');
 	assert_invariants($node, 'app_user', 'superseded at the test');
 
 	# While the verification query runs: the login has succeeded.
-	sql($node, q{UPDATE rotor.policy SET verify_query = 'SELECT pg_sleep(2)' WHERE name = 'default'});
+	my $held = $node->background_psql('postgres');
+	$held->query_safe('SELECT pg_advisory_lock(7)');
+	sql($node, q{UPDATE rotor.policy SET verify_query = 'SELECT pg_advisory_lock_shared(7)' WHERE name = 'default'});
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 	$session->query_until(qr/begun/, qq{\\echo begun\nSELECT status FROM rotor.rotate('app_user');\n});
-	ok(poll_until(sub { sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rotor verification' AND state = 'active'}) eq '1' }),
+	ok(poll_until(sub { sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rotor verification' AND wait_event = 'advisory'}) eq '1' }),
 		'the verification query runs');
 
 	# Meanwhile nobody is locked out.
@@ -121,6 +122,7 @@ rotate_ok($node, 'app_user', 'the first rotation of a role');
 	is(sql($node, q{SELECT status FROM rotor.rotations WHERE finished_at IS NULL}), 'verifying', 'the status is verifying');
 	fails($node, q{SELECT rotor.rotate('app_user')}, '55006', qr/already active/, 'I4: another rotation of the role is refused');
 	sql($node, q{ALTER ROLE app_user PASSWORD 'another human''s'});
+	$held->quit;
 	$session->quit;
 	is(last_rotation($node, 'app_user', 'status, outcome, error_code'), 'failed|superseded|55006', 'a human changed the password after the login: superseded');
 	logs_in($node, 'app_user', q{another human's}, q{the human's password logs in});
@@ -216,13 +218,15 @@ rotate_ok($node, 'app_user', 'the first rotation of a role');
 
 {
 	my $old  = current_password($node, 'fresh');
-	my $slow = proxy($node, sub { my ($note) = @_; usleep(1_500_000); $note->('passed') });
+	my $go   = PostgreSQL::Test::Utils::tempdir('go');
+	my $slow = proxy($node, sub { my ($note) = @_; poll_until(sub { -e "$go/proved" }); $note->('passed') });
 
 	with_listener($slow, sub {
 			is(sql($node, q{SELECT status FROM rotor.rotate('fresh', strategy => 'immediate')}), 'verifying', 'immediate: rotate() answers when the password is set');
 			is(noted($slow, 'passed'), 0, 'immediate: before the login');
 			logs_in($node, 'fresh', current_password($node, 'fresh'), 'immediate: the new password logs in at that moment');
 			is_locked_out($node, 'fresh', $old, 'immediate: the old one does not');
+			append_to_file("$go/proved", '');
 			ok(poll_until(sub { last_rotation($node, 'fresh', 'status') eq 'success' }), 'immediate: it is proved afterwards');
 			is(last_rotation($node, 'fresh', 'strategy, outcome IS NULL'), 'immediate|t', 'immediate: the strategy is on record');
 		});
@@ -230,8 +234,9 @@ rotate_ok($node, 'app_user', 'the first rotation of a role');
 
 	$old = current_password($node, 'fresh');
 	my $state = role_state($node, 'fresh');
-	with_listener(fake_server(ask => 1, error => '28P01'), sub {
+	with_listener(fake_server(ask => 1, error => '28P01', first => sub { poll_until(sub { -e "$go/refused" }) }), sub {
 			is(sql($node, q{SELECT status FROM rotor.rotate('fresh', strategy => 'immediate')}), 'verifying', 'immediate, not to be proved: rotate() answers when the password is set');
+			append_to_file("$go/refused", '');
 			ok(poll_until(sub { last_rotation($node, 'fresh', 'finished_at IS NOT NULL') eq 't' }), 'immediate, not to be proved: it comes to an end');
 		});
 	is(last_rotation($node, 'fresh', 'status'), 'rolled_back', 'immediate, not to be proved: it is rolled back');

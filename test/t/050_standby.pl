@@ -9,7 +9,7 @@ use Test::More;
 my $keys = PostgreSQL::Test::Utils::tempdir('keys') . '/rotor.key';
 my @hba = ('local replication postgres trust', 'local all reader trust', 'host all all 127.0.0.1/32 scram-sha-256');
 my $primary = new_cluster('primary', preload => 1, hba => \@hba, init => { allows_streaming => 1 },
-	conf => "rotor.key_file = '$keys'\nrotor.poll_interval = '200ms'\nrotor.workers = 2\n");
+	conf => "rotor.key_file = '$keys'\nrotor.poll_interval = '200ms'\nrotor.connect_timeout = '2min'\nrotor.workers = 2\n");
 
 sql($primary, 'CREATE ROLE app_user LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE plain LOGIN');
 rotate_ok($primary, 'app_user', 'on the primary') for 1 .. 2;

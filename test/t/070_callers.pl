@@ -3,12 +3,13 @@ use strict;
 use warnings;
 use IPC::Run ();
 use PostgreSQL::Test::Utils;
+use RotorCrash;
 use RotorTest;
 use Test::More;
 
 my $node = new_cluster('callers', preload => 1,
 	hba  => [ 'local all delegate,app_user trust', 'host all all 127.0.0.1/32 scram-sha-256' ],
-	conf => "rotor.workers = 2\nrotor.lock_timeout = '1s'\nrotor.poll_interval = '200ms'\nmax_connections = 60\n");
+	conf => "rotor.workers = 2\nrotor.lock_timeout = '1min'\nrotor.connect_timeout = '2min'\nrotor.poll_interval = '200ms'\nmax_connections = 60\n");
 
 sql($node, 'CREATE ROLE app_user LOGIN; CREATE ROLE delegate LOGIN');
 rotate_ok($node, 'app_user', 'before anything');
@@ -99,7 +100,7 @@ assert_invariants($node, 'app_user', 'rights');
 	$goes_away->('a cancelled caller', $rotate, $cancel, qr/57014.*DETAIL:.*goes on/s);
 	$goes_away->('a caller whose session is ended', $rotate,
 		sub { sql($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'caller'}) }, qr/57P01|terminat/);
-	$goes_away->('a caller with a statement_timeout', "SET statement_timeout = '1s'; $rotate", sub { }, qr/57014.*DETAIL:.*goes on/s);
+	$goes_away->('a caller with a statement_timeout', "SET statement_timeout = '8s'; $rotate", sub { }, qr/57014.*DETAIL:.*goes on/s);
 	$goes_away->('a caller who is killed', $rotate, sub { $_[0]->signal('KILL') }, undef);
 	$go_on->();
 	set_conf($node, 'rotor.verify_port' => 0);
@@ -147,7 +148,7 @@ SQL
 
 	# One role's hanging login holds up no other.
 	my $hanging = fake_server(hang => 1);
-	sql($node, q{INSERT INTO rotor.policy (name, backoff, backoff_max) VALUES ('slow', '1 day', '1 day')});
+	sql($node, q{INSERT INTO rotor.policy (name, backoff, backoff_max) VALUES ('slow', '30 days', '30 days')});
 	sql($node, q{SELECT rotor.manage('app_user', policy => 'slow')});
 	set_conf($node, 'rotor.verify_port' => $hanging->{port}, 'rotor.connect_timeout' => '60s');
 	sql($node, q{SELECT rotor.rotate('app_user', wait => false)});
@@ -157,7 +158,7 @@ SQL
 	rotate_ok($node, 'many_1', 'another role is rotated meanwhile');
 	cmp_ok(time - $started, '<', 30, 'without waiting for the first one');
 	stop_listener($hanging);
-	ok(poll_until(sub { last_rotation($node, 'app_user', 'attempt') eq '1' }), 'the login that hung has failed');
+	ok(poll_until(sub { last_rotation($node, 'app_user', 'attempt') eq '1' && worker_of($node, 'app_user') eq '' }), 'the login that hung has failed');
 	rotate_ok($node, 'app_user', 'and succeeds later');
 	assert_invariants($node, $_, 'a login that hung') for qw(app_user many_1);
 }
@@ -169,17 +170,20 @@ $node->stop;
 # Two databases, not preloaded: roles belong to the cluster
 
 {
-	my $two = new_cluster('two');
+	my $two = new_cluster('two', conf => "rotor.connect_timeout = '2min'\n");
 
 	sql($two, 'CREATE DATABASE second; CREATE ROLE app_user LOGIN');
 	sql($two, 'CREATE EXTENSION rotor', dbname => 'second');
 	rotate_ok($two, 'app_user', 'from one database');
-	sql($two, q{UPDATE rotor.policy SET verify_query = 'SELECT pg_sleep(1)'});
+	my $held = $two->background_psql('postgres');
+	$held->query_safe('SELECT pg_advisory_lock(7)');
+	sql($two, q{UPDATE rotor.policy SET verify_query = 'SELECT pg_advisory_lock_shared(7)'});
 	my $session = $two->background_psql('postgres', on_error_stop => 0);
 	$session->query_until(qr/begun/, qq{\\echo begun\nSELECT status FROM rotor.rotate('app_user');\n});
-	ok(poll_until(sub { sql($two, q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rotor verification' AND state = 'active'}) eq '1' }),
+	ok(poll_until(sub { sql($two, q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rotor verification' AND wait_event = 'advisory'}) eq '1' }),
 		'a rotation runs in one database');
 	my $other = attempt($two, q{SELECT status FROM rotor.rotate('app_user')}, dbname => 'second');
+	$held->quit;
 	$session->quit;
 	is(last_rotation($two, 'app_user', 'status'), 'success', 'I4: a rotation in the other database does not disturb it');
 	like($other->{out} . $other->{sqlstate}, qr/^(success|55006|55P03)$/, 'the other one waits, or is told that the role is locked');

@@ -42,7 +42,7 @@ my $node = new_cluster('data_keys', preload => 1, init => { allows_streaming => 
 	hba => [ 'local replication postgres trust', 'host all all 127.0.0.1/32 scram-sha-256' ], conf => <<"CONF");
 rotor.key_file = '$file'
 rotor.poll_interval = '100ms'
-rotor.lock_timeout = '3s'
+rotor.lock_timeout = '2min'
 rotor.workers = 2
 restart_after_crash = on
 CONF
@@ -50,7 +50,7 @@ sql($node, q{UPDATE rotor.policy SET scram_iterations = 1});
 my @roles = map { "user_$_" } 1 .. 24;
 sql($node, join ";\n", map { "CREATE ROLE $_ LOGIN" } @roles, 'app_user');
 # Ten versions each: more than a worker moves in one transaction.
-sql($node, join ";\n", map { my $role = $_; map { "SELECT (rotor.rotate('$role')).status" } 1 .. 10 } @roles);
+sql($node, join(";\n", map { my $role = $_; map { "SELECT (rotor.rotate('$role')).status" } 1 .. 10 } @roles), timeout => 600);
 rotate_ok($node, 'app_user', 'given a role more') for 1 .. 2;
 my $total = 242;
 is(keys_of($node), "active $total 0", 'given one data key, which all values need');
@@ -297,6 +297,7 @@ subtest 'not preloaded, run_due() moves values' => sub {
 
 	sql($other, 'CREATE ROLE app_user LOGIN');
 	rotate_ok($other, 'app_user', 'given a value') for 1 .. 3;
+	no_worker_is_left($other);
 	like(succeeds($other, 'SELECT rotor.rotate_data_key()', 'rotate_data_key()')->{notices}, qr/not preloaded/, 'says that nothing runs by itself');
 	is(keys_of($other), 'resealing 3 0, active 0 0', 'nothing is moved by itself');
 	sql($other, 'SELECT * FROM rotor.run_due()');

@@ -89,7 +89,7 @@ sub locked_by_the_caller
 	sql($node, 'CREATE ROLE locked LOGIN');
 	rotate_ok($node, 'locked', 'given a managed role');
 	# So that nobody tries again by himself.
-	sql($node, q{UPDATE rotor.policy SET backoff = '1 day', backoff_max = '1 day'});
+	sql($node, q{UPDATE rotor.policy SET backoff = '30 days', backoff_max = '30 days'});
 
 	my $blocked = sub {
 		my ($lock, $sqlstate, %how) = @_;
@@ -280,6 +280,8 @@ sub crowd
 {
 	my ($name) = @_;
 
+	# A caller who is told of a lock is told of a rotation; nobody waits so long for anything else.
+	set_conf($node, 'rotor.lock_timeout' => '1min');
 	sql($node, lines(map { "CREATE ROLE crowd_$_ LOGIN" } 1 .. 20));
 	for my $round (qw(first second))
 	{
@@ -312,6 +314,7 @@ sub crowd
 
 sub dropped_and_renamed
 {
+	set_conf($node, 'rotor.lock_timeout' => '5min');
 	my $gate = new_gate($node);
 	my $held = sub {
 		my ($role) = @_;
@@ -508,7 +511,7 @@ subtest 'all workers are busy' => sub {
 	waits_for_lock($node, wait_for_worker($node, 'app_user'));
 	my $error = rotate_fails($node, 'other_user', '53400', qr/busy/, 'rotate() of another role');
 	like($error->{hint}, qr/rotor\.workers/, 'the remedy');
-	fails($node, lines("SET statement_timeout = '500ms'", q{SELECT rotor.rotate('other_user')}), '57014', qr/cancelled before the role was changed/, 'the wait can be cancelled');
+	fails($node, lines("SET statement_timeout = '3s'", q{SELECT rotor.rotate('other_user')}), '57014', qr/cancelled before the role was changed/, 'the wait can be cancelled');
 	let_go($holder);
 	is(end_call($call)->{out}, 'success', 'the first one ends well');
 	is(sql($node, q{SELECT count(*) FROM rotor.secret WHERE name = 'other_user'}), '0', 'the one that was told no is not carried out later');
@@ -526,11 +529,15 @@ subtest 'preloaded, but without workers' => sub {
 };
 
 subtest 'more callers than request slots' => sub {
-	$node = new_cluster('slots', preload => 1, conf => "rotor.workers = 3\nmax_connections = 120\n");
+	$node = new_cluster('slots', preload => 1, conf => "rotor.workers = 3\nmax_connections = 120\nrotor.lock_timeout = '5min'\n");
 	sql($node, lines(map { "CREATE ROLE slot_$_ LOGIN" } 1 .. 80));
+	# All are there before the first one calls, so that no call's time goes by while the others start.
+	my $start = holder($node, 'SELECT pg_advisory_xact_lock(1)');
+	my @calls = map { start_call($node, [ 'DO $$BEGIN PERFORM pg_advisory_xact_lock_shared(1); END$$', "SELECT status FROM rotor.rotate('slot_$_')" ]) } 1 .. 80;
+	poll_until(sub { sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'}) eq '80' }) or die 'the callers did not come';
 	my $holder = holder($node, 'LOCK TABLE rotor.version IN ACCESS EXCLUSIVE MODE');
-	my @calls = map { start_call($node, "SELECT status FROM rotor.rotate('slot_$_')") } 1 .. 80;
-	poll_until(sub { sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rotor_test_call%' AND state = 'active'}) eq '80' });
+	let_go($start);
+	poll_until(sub { sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query ~ '^SELECT status FROM rotor.rotate'}) eq '80' }) or die 'not all have called';
 	let_go($holder);
 	my @results = map { end_call($_) } @calls;
 	is((grep { $_->{out} eq 'success' } @results), 80, 'all succeed as slots become free') or diag map { $_->{err} } grep { $_->{out} ne 'success' } @results;

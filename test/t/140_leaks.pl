@@ -256,7 +256,7 @@ sub failures
 	$unpends->();
 
 	# Workers and callers that end in the middle.
-	set_conf($node, 'rotor.lock_timeout' => '1min', 'rotor.connect_timeout' => '1min');
+	set_conf($node, 'rotor.lock_timeout' => '10min', 'rotor.connect_timeout' => '10min');
 	my $row = q{SELECT FROM pg_authid WHERE rolname = 'app_user' FOR UPDATE};
 	my $worker = sub { worker_of($node, 'app_user') };
 	my $kill = sub {

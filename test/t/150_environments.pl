@@ -174,7 +174,6 @@ subtest 'a place for a worker becomes free in time' => sub {
 	close_gate($gate);
 	$arrived = arrivals($gate);
 	$first = start_call($node, q{SELECT status FROM rotor.rotate('app_user')}) ;
-	set_conf($node, 'rotor.connect_timeout' => '1min');
 	poll_until(sub { arrivals($gate) > $arrived });
 	my $state = role_state($node, 'other_user');
 	rotate_fails($node, 'other_user', '53400', qr/max_worker_processes has been exhausted.*Raise max_worker_processes/s, 'nobody waits for ever');
@@ -241,6 +240,7 @@ CONF
 		q{rotor.describe('app_user')}, q{rotor.statistics()}, q{rotor.secrets}, q{rotor.rotations}, q{rotor.coverage}, q{rotor.generate_password()}, q{rotor.generate_hex()})
 	{
 		succeeds($node, lines($write, "SELECT * FROM $call"), "$call works");
+		no_worker_is_left($node);
 	}
 	fails($node, q{SELECT rotor.rotate('app_user')}, '25006', undef, 'a transaction that is read-only by default is refused');
 	sql($node, lines($write, 'SELECT * FROM rotor.run_due()'));

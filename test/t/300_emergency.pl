@@ -173,7 +173,7 @@ for my $role (@roles)
 }
 {
 	# A rotation that waits for another attempt, its value sealed before the leak was known.
-	sql($node, q{UPDATE rotor.policy SET backoff = '1 day', backoff_max = '1 day'});
+	sql($node, q{UPDATE rotor.policy SET backoff = '30 days', backoff_max = '30 days'});
 	my $holder = holder($node, 'ALTER ROLE user_6 CONNECTION LIMIT 5');
 	rotate_fails($node, 'user_6', '55P03', undef, 'given a rotation that waits at step set');
 	let_go($holder);

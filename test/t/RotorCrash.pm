@@ -152,7 +152,8 @@ sub new_gate
 		});
 
 	$gate->{folder} = $folder;
-	set_conf($node, 'rotor.verify_port' => $gate->{port});
+	# Closed for as long as the test takes.
+	set_conf($node, 'rotor.verify_port' => $gate->{port}, 'rotor.connect_timeout' => '5min');
 	return $gate;
 }
 
@@ -286,7 +287,8 @@ sub start_again
 	my ($node, @pids) = @_;
 
 	poll_until(sub { !grep { kill 0, $_ } @pids }) or die 'processes outlive their postmaster';
-	$node->start;
+	# One that is not among them may still be ending.
+	poll_until(sub { $node->start(fail_ok => 1) }) or die 'the server does not start again';
 }
 
 # The log shows no crash but those which the test brought about.

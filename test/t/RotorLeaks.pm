@@ -85,7 +85,7 @@ sub sealed_values
 		  . "UPDATE rotor.version SET stage = 'pending' WHERE id = '$version';\n"
 		  . "SELECT rotor.get_secret('$secret', 'pending') ->> 'password';\nROLLBACK;\n";
 	}
-	return split /\n/, sql($node, $sql);
+	return split /\n/, sql($node, $sql, timeout => 600);
 }
 
 1;

@@ -19,7 +19,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_cluster set_hba set_conf sql attempt succeeds fails rotate_ok rotate_fails current_password password_of login logs_in
-  is_locked_out role_state last_rotation health_of poll_until assert_invariants no_password_in hba_file
+  is_locked_out role_state last_rotation health_of no_worker_is_left poll_until assert_invariants no_password_in hba_file
   what_psql_says was_refused build_module listener fake_server proxy stop_listener noted short_backoff
 );
 
@@ -234,6 +234,15 @@ sub short_backoff
 	my ($node, $policy) = @_;
 	$policy //= 'default';
 	sql($node, "UPDATE rotor.policy SET backoff = '1 ms', backoff_max = '1 ms' WHERE name = '$policy'");
+}
+
+# A one-shot worker does, after its answer to the caller, what else is due; waits until all of them have ended.
+sub no_worker_is_left
+{
+	my ($node) = @_;
+
+	poll_until(sub { sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rotor worker'}) eq '0' })
+	  or die 'a worker does not end';
 }
 
 sub poll_until
@@ -460,7 +469,7 @@ sub _message
 
 # A server that is not PostgreSQL's: fake_server(ask => 1, error => '28P01') asks for the password in clear or not, then
 # refuses with an SQLSTATE, lets in as a backend of some pid (accept => pid), hangs (hang => 1), or ends (the default).
-# It notes 'connection', then 'password' if one was sent to it.
+# It notes 'connection', then 'password' if one was sent to it; first => sub is called before it answers.
 sub fake_server
 {
 	my (%how) = @_;
@@ -470,6 +479,7 @@ sub fake_server
 			my ($socket, $note) = @_;
 
 			_read_startup($socket);
+			$how{first}->() if $how{first};
 			if ($how{ask})
 			{
 				syswrite $socket, _message('R', pack 'N', 3);
