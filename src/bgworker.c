@@ -239,7 +239,8 @@ goes_on(DueTurn *turn, const DueItem *item, CatchUp *pace)
 		turn->pause_ms = BUSY_PAUSE_MS;
 		return false;
 	}
-	if (pace != NULL && request_is_waiting())
+	/* Also who changes the configuration: what was missed is paced by what is valid now. */
+	if (pace != NULL && (request_is_waiting() || ConfigReloadPending))
 		return false;
 	if (item->missed && turn->ran &&
 		TimestampDifferenceExceeds(turn->start, GetCurrentTimestamp(), MISSED_MS))

@@ -380,8 +380,9 @@ check_upkeep(const Findings *findings)
 	if (!RecoveryInProgress() && rotor_maintenance_interval > 0)
 		check_count(findings, "maintenance", "warning",
 					psprintf("SELECT count(*) FROM rotor.home WHERE coalesce(maintained_at, "
-							 "'-infinity') < now() - interval '1 hour' - 2 * %d * interval "
-							 "'1 second' AND EXISTS (SELECT FROM rotor.secret)",
+							 "(SELECT min(created_at) FROM rotor.secret)) < now() - interval '1 "
+							 "hour' - 2 * %d * interval '1 second' AND EXISTS (SELECT FROM "
+							 "rotor.secret)",
 							 rotor_maintenance_interval),
 					"maintenance is late; nothing is purged",
 					"Is a worker running, or rotor.run_due() being called? See the server log.");

@@ -127,10 +127,20 @@ rotates() {
         [[ $(PGPASSWORD=$password PGHOST=127.0.0.1 PGUSER=app_user sql 'SELECT current_user') == app_user ]]
 }
 
+# Each worker counts once it has reached its database.
+workers_are_well() {
+    local try
+    for ((try = 0; try < 600; try++)); do
+        [[ $(sql "SELECT status FROM rotor.health() WHERE check_name = 'workers'") != ok ]] || return 0
+        sleep 0.1
+    done
+    return 1
+}
+
 rotates_preloaded() {
     cluster_stop "$1" && cluster_start "$1" "shared_preload_libraries = 'rotor'" &&
         [[ $(sql "SELECT status FROM rotor.rotate('app_user')") == success ]] &&
-        [[ $(sql "SELECT status FROM rotor.health() WHERE check_name = 'workers'") == ok ]]
+        workers_are_well
 }
 
 workspace_make package

@@ -51,6 +51,11 @@ my $old = q{(SELECT count(*) FROM rotor.rotation WHERE finished_at < now() - int
 	ok(poll_until(sub { sql($node, 'SELECT maintained_at IS NOT NULL FROM rotor.home') eq 't' }),
 		'a worker makes a round of maintenance soon after its start');
 
+	# The round is over when whoever makes it rests: the time on record is that of its beginning.
+	sql($node, 'SELECT * FROM rotor.run_due()');
+	ok(poll_until(sub { sql($node, q{SELECT bool_and(a.state = 'idle' AND a.state_change > h.maintained_at) FROM pg_stat_activity a, rotor.home h WHERE a.backend_type = 'rotor worker'}) eq 't' }),
+		'to its end');
+
 	my $round = sql($node, 'SELECT maintained_at FROM rotor.home');
 	my $name  = drop_partition($node);
 	grow_old($node, 'app_user', 5000);
@@ -114,6 +119,7 @@ my $old = q{(SELECT count(*) FROM rotor.rotation WHERE finished_at < now() - int
 
 	sql($node, 'CREATE ROLE app_user LOGIN');
 	rotate_ok($node, 'app_user', 'a rotation');
+	no_worker_is_left($node);
 	grow_old($node, 'app_user', 100);
 	my $name = drop_partition($node);
 	set_conf($node, 'rotor.maintenance_interval' => '0');

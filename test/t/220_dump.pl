@@ -296,6 +296,8 @@ sql($target, 'CREATE SUBSCRIPTION copied CONNECTION ' . "'host=" . $source->host
 ok(poll_until(sub { sql($target, q{SELECT string_agg(DISTINCT srsubstate::text, '') FROM pg_subscription_rel}, @home) eq 'r' }), 'given a subscription to the tables of another cluster');
 is(sql($target, q{SELECT string_agg(DISTINCT state, ' '), count(*) > 10 FROM rotor.secrets}, @home), 'other_cluster|t', 'its secrets are another cluster\'s');
 sql($source, q{UPDATE rotor.secret SET next_rotation = now() WHERE name = 'cross_b'; SELECT FROM rotor.run_due()}, @home);
+# The caller, or the other worker.
+ok(poll_until(sub { sql($source, q{SELECT next_rotation > now() FROM rotor.secrets WHERE secret = 'cross_b'}, @home) eq 't' }), 'what is due there is done');
 rotate_ok($source, 'cross_b', 'a rotation there', @home);
 my $current = q{SELECT version_id FROM rotor.secrets WHERE secret = 'cross_b'};
 ok(poll_until(sub { sql($target, $current, @home) eq sql($source, $current, @home) }), 'is seen here by a superuser');

@@ -128,6 +128,7 @@ END
 	is(run_block($home, shift @steps), sql($home, q{SELECT default_version FROM pg_available_extensions WHERE name = 'rotor'}), 'Install: it is there');
 	run_block($home, shift @steps) for 1 .. 3;
 	started_by_shell($home, $data);
+	workers_are_there($home);
 	is(run_block($home, shift @steps), "app_user|high\n\nsuccess", 'Install: the role is managed and rotated, and health() has nothing to say');
 	run_block($home, $_) for @steps;
 	is(slurp_file("$machine/backup/rotor.key"), slurp_file("$machine/etc/rotor-keys/rotor.key"), 'Install: a copy of the key is kept');
@@ -139,6 +140,7 @@ END
 {
 	my ($shell, $look) = blocks_under('Upgrade the package');
 	run_block($home, $shell);
+	workers_are_there($home);
 	like(run_block($home, $look), qr/^rotor\|([0-9.]+)\|\1$/, 'Upgrade: library and extension agree');
 }
 
@@ -151,6 +153,7 @@ END
 	run_block($home, { %$shell, text => "cd '$machine'\n$shell->{text}" }, NEW_PGDATA => $new);
 	$data = $new;
 	push @shell_servers, $new;
+	workers_are_there($home);
 	rotate_fails($home, 'app_user', '55000', qr/another cluster.*reconcile/s, 'Server major upgrade: nothing is rotated at first');
 	is(health_of($home, 'other_cluster'), 'error secrets of another cluster or of a dump, which are not rotated here: 1', 'and health() says so');
 	is(run_block($home, $look), 'app_user|app_user|bound|', 'Server major upgrade: the secret finds its role, and health() has nothing to say');
@@ -195,6 +198,7 @@ END
 	rename $folder, $copy->data_dir or do { mkdir $copy->basedir; rename $folder, $copy->data_dir or die "rename: $!" };
 	$copy->append_conf('postgresql.conf', 'port = ' . $copy->port . "\nunix_socket_directories = '" . $copy->host . "'\n");
 	$copy->start;
+	workers_are_there($copy);
 	is(run_block($copy, $look), '', 'Base backup: all is well, and nothing was in progress');
 	assert_invariants($copy, 'app_user', 'Base backup');
 

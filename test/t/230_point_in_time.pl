@@ -160,6 +160,8 @@ ok(poll_until(sub { sql($standby, 'SELECT pg_is_in_recovery()') eq 'f' }), 'give
 rotate_ok($_, 'app_user', 'rotates in ' . $_->name) for $primary, $standby;
 ok(version_of($primary, 'app_user') ne version_of($standby, 'app_user'), 'each has a version of its own');
 assert_invariants($_, 'app_user', $_->name) for $primary, $standby;
+# Up to 15 pg_rewind asks the control file of the source for its timeline, which has it after the next checkpoint.
+sql($standby, 'CHECKPOINT');
 $primary->stop('fast');
 command_ok([ 'pg_rewind', '-D', $primary->data_dir, '--source-server', $standby->connstr('postgres') . ' user=postgres' ], 'pg_rewind');
 $primary->append_conf('postgresql.conf', "primary_conninfo = '" . $standby->connstr . " user=postgres'\n");

@@ -29,6 +29,7 @@ sub repair
 	my ($node) = @_;
 
 	sql($node, q{UPDATE pg_authid SET rolname = 'old_name' WHERE rolname = 'new_name'; SELECT rotor.reconcile()});
+	poll_until(sub { sql($node, q{SELECT next_rotation IS NULL FROM rotor.secrets WHERE secret = 'healed'}) eq 't' }) or die 'healed is not healed';
 	rotate_ok($node, $_, "a rotation of $_") for qw(reported healed again);
 }
 

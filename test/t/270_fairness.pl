@@ -59,7 +59,7 @@ sub hangs
 	is(sql($node, q{SELECT status FROM rotor.rotations WHERE secret = 'hung_1'}), 'verifying', 'and the one that hangs is not over');
 	is( sql($node, <<'SQL'), '1', 'which had one attempt before they had theirs, for then it was known to fail');
 SELECT count(*) FROM rotor.audit WHERE secret = 'hung_1' AND event = 'attempt_failed'
-AND id < (SELECT max(id) FROM rotor.audit WHERE secret LIKE 'well%' AND event = 'finished')
+AND id < (SELECT max(id) FROM rotor.audit WHERE secret LIKE 'well%' AND event = 'value_sealed')
 SQL
 	like(sql($node, q{SELECT outcome, error_code FROM rotor.rotations WHERE secret = 'hung_1'}), qr/^transient\|(08001|57014)$/, 'what is wrong with it is told');
 	logs_in($node, 'hung_1', current_password($node, 'hung_1'), 'its current password logs in meanwhile');
@@ -74,7 +74,7 @@ SQL
 	ok(poll_until(sub { rotated($node, 'well') eq '100' }), 'fifty secrets that are due after five known to hang are rotated');
 	is( sql($node, <<'SQL'), 't', 'while at most one of the five had its turn');
 SELECT count(*) <= 1 FROM rotor.audit WHERE secret LIKE 'known%' AND event = 'value_sealed'
-AND id < (SELECT max(id) FROM rotor.audit WHERE secret LIKE 'well%' AND event = 'finished')
+AND id < (SELECT max(id) FROM rotor.audit WHERE secret LIKE 'well%' AND event = 'value_sealed')
 SQL
 
 	# Quarantine: it is over for now, and comes back by itself.

@@ -84,7 +84,7 @@ for my $mode ('asynchronous', 'synchronous', 'cut off')
 			my ($holder, $call) = stand_before($step, $gate);
 			my ($id, $version) = split /\|/, last_rotation($primary, 'app_user', 'id, version_id');
 			is(last_rotation($primary, 'app_user', 'step'), $on_record, "given a rotation that is at step $on_record on record");
-			is(sql($primary, 'SELECT sync_state FROM pg_stat_replication'), $mode eq 'synchronous' ? 'sync' : 'async', 'and a standby as it is meant');
+			ok(poll_until(sub { sql($primary, 'SELECT sync_state FROM pg_stat_replication') eq ($mode eq 'synchronous' ? 'sync' : 'async') }), 'and a standby as it is meant');
 			$primary->wait_for_catchup($standby->name, 'replay', $primary->lsn('flush'));
 			if ($mode eq 'cut off')
 			{

@@ -203,13 +203,13 @@ for my $round (1 .. $switchovers)
 	my %before = map { ($_ => scalar told($_)) } @roles;
 	ok(poll_until(sub { !grep { told($_) == $before{$_} } @roles }), "switchover $round: given roles that are rotated");
 	my $answer;
-	# Patroni refuses a candidate that it does not know yet to be in good health.
-	poll_until(sub {
+	# Patroni refuses a candidate that it does not know yet to be in good health; and one that takes its time may be switched
+	# over to after Patroni has given up waiting.
+	ok(poll_until(sub {
 			$answer = $http->post("http://127.0.0.1:$primary->{rest}/switchover",
 				{ headers => { 'Content-Type' => 'application/json' }, content => qq({"leader": "$primary->{name}", "candidate": "$standby->{name}"}) });
-			$answer->{status} == 200;
-		}, 60);
-	is($answer->{status}, 200, "switchover $round: Patroni switches over") or diag $answer->{content};
+			$answer->{status} == 200 || ask($standby, '/primary') == 200;
+		}), "switchover $round: Patroni switches over") or diag $answer->{content};
 	($primary, $standby) = ($standby, $primary);
 	ok(poll_until(sub { ask($primary, '/primary') == 200 && ask($standby, '/replica') == 200 }), "switchover $round: the nodes have changed places");
 	ok(pause(), "switchover $round: what was on its way comes to its end");

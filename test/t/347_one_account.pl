@@ -22,7 +22,7 @@ add_outside_policy($node, 'quick', max_attempts => 100);
 add_target($node, 'alone', port => $target->port);
 add_target($node, 'ruled', port => $target->port, admin => 'boss');
 sql($node, "SELECT rotor.manage('$_', policy => 'quick', target => 'ruled')") for @alone, @ruled;
-my $worker = start_worker('worker', 'control-port' => $node->port, 'password-file' => $password, 'act-timeout' => '1s',
+my $worker = start_worker('worker', 'control-port' => $node->port, 'password-file' => $password, 'act-timeout' => '4s',
 	'breaker-failures' => 2, 'breaker-pause' => '1h');
 
 sub rotate

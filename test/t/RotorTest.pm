@@ -19,7 +19,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_cluster set_hba set_conf sql attempt succeeds fails rotate_ok rotate_fails current_password password_of login logs_in
-  is_locked_out role_state last_rotation health_of no_worker_is_left poll_until assert_invariants no_password_in hba_file
+  is_locked_out role_state last_rotation health_of no_worker_is_left workers_are_there poll_until assert_invariants no_password_in hba_file
   what_psql_says was_refused build_module listener fake_server proxy stop_listener noted short_backoff
 );
 
@@ -243,6 +243,17 @@ sub no_worker_is_left
 
 	poll_until(sub { sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rotor worker'}) eq '0' })
 	  or die 'a worker does not end';
+}
+
+# A worker counts in health() once it has reached the database, a moment after the server says that it is up; then it rests.
+sub workers_are_there
+{
+	my ($node, %options) = @_;
+
+	poll_until(sub {
+			my $result = attempt($node, q{SELECT count(*) = current_setting('rotor.workers')::int FROM pg_stat_activity WHERE backend_type = 'rotor worker' AND state = 'idle'}, %options);
+			$result->{ok} && $result->{out} eq 't';
+		}) or die 'the workers are not there';
 }
 
 sub poll_until

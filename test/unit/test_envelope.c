@@ -161,7 +161,8 @@ TEST(the_owner_of_the_private_key_opens_the_envelope)
 	assert_true(seal(rsa.certificate, &err));
 	assert_int_equal(strlen(envelope), envelope_len);
 	assert_non_null(strstr(envelope, "-----BEGIN CMS-----"));
-	assert_null(strstr(envelope, "aaaa"));
+	/* What the letters of the value are in base64, wherever they begin. */
+	assert_null(strstr(envelope, "YWFhYWFhYWFhYWFh"));
 	assert_opens(rsa.private_key);
 	assert_true(seal(curve.certificate, &err));
 	assert_opens(curve.private_key);

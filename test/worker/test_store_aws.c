@@ -821,20 +821,36 @@ TEST(a_write_whose_answer_is_missing_or_says_nothing_is_unknown)
 
 TEST(a_peer_that_falls_silent_holds_up_no_longer_than_deadline_or_lease)
 {
-	Job *job = scripted_job();
-	int64_t begun = clock_ms();
+	Job *job = NULL;
+	int64_t begun;
+	int64_t ms;
+	Outcome outcome;
 
-	script_answer(script, 200, "", DESCRIPTION);
-	script_bytes(script, "", 0, SCRIPT_HANG);
-	assert_outcome(store_aws.promote(job, deadline_in(300)), OUTCOME_UNKNOWN);
+	/* A deadline that a busy machine meets: the first request is answered, the second sent, within it. */
+	for (ms = 300;; ms *= 4)
+	{
+		job_free(job);
+		script_stop(script);
+		script = script_start();
+		job = scripted_job();
+		script_answer(script, 200, "", DESCRIPTION);
+		script_bytes(script, "", 0, SCRIPT_HANG);
+		begun = clock_ms();
+		outcome = store_aws.promote(job, deadline_in(ms));
+		if (outcome.class != OUTCOME_TRANSIENT || ms > 20000)
+			break;
+	}
+	assert_outcome(outcome, OUTCOME_UNKNOWN);
+	assert_true(clock_ms() - begun < ms + 30000);
+	script_wait(script, 2);
 	assert_asked(1, "UpdateSecretVersionStage");
 	script_bytes(script, "", 0, SCRIPT_HANG);
-	job->lease_end = deadline_in(300);
+	begun = clock_ms();
+	job->lease_end = deadline_in(ms);
 	assert_outcome(store_aws.promote(job, deadline_in(600000)), OUTCOME_TRANSIENT);
+	assert_true(clock_ms() - begun < ms + 30000);
 	job->lease_end = deadline_in(-1);
 	assert_outcome(store_aws.promote(job, deadline_in(600000)), OUTCOME_TRANSIENT);
-	assert_int_equal(script_requests(script), 3);
-	assert_true(clock_ms() - begun < 30000);
 	job_free(job);
 }
 

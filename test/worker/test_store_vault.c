@@ -1008,44 +1008,39 @@ TEST(a_hostile_login_gives_no_token)
 }
 
 static void *
-publish_one(void *key)
+publish_one(void *job)
 {
-	TestJob test = {.version = {uuid('2'), "app", NEW}, .key = key};
-	Outcome outcome;
-	Job *job;
-
-	test.store_options = options_of(",\"auth\":\"approle\"");
-	job = job_of(&test);
-	outcome = store_vault.publish(job, far_away());
-	job_free(job);
-	return outcome.class == OUTCOME_OK ? key : NULL;
+	return store_vault.publish(job, far_away()).class == OUTCOME_OK ? job : NULL;
 }
 
 TEST(threads_that_come_at_once_share_one_login)
 {
-	static char keys[8][8];
-	pthread_t threads[COUNT_OF(keys)];
+	TestJob test = rotation();
+	Job *jobs[8];
+	pthread_t threads[COUNT_OF(jobs)];
 	char path[256];
 
 	set(OPT_VAULT_ROLE_ID, "role-id-1");
 	write_file("secret-id", "secret-id-1", path, sizeof(path));
 	set(OPT_VAULT_SECRET_ID_FILE, path);
-	/* Static texts are made before. */
-	(void) uuid('2');
-	(void) uuid('r');
-	(void) uuid('l');
-	(void) options_of(",\"auth\":\"approle\"");
-	for (size_t i = 0; i < COUNT_OF(keys); i++)
+	test.store_options = options_of(",\"auth\":\"approle\"");
+	for (size_t i = 0; i < COUNT_OF(jobs); i++)
 	{
-		(void) snprintf(keys[i], sizeof(keys[i]), "k%zu", i);
-		assert_int_equal(pthread_create(&threads[i], NULL, publish_one, keys[i]), 0);
+		char key[8];
+
+		(void) snprintf(key, sizeof(key), "k%zu", i);
+		test.key = key;
+		jobs[i] = job_of(&test);
 	}
-	for (size_t i = 0; i < COUNT_OF(keys); i++)
+	for (size_t i = 0; i < COUNT_OF(jobs); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, publish_one, jobs[i]), 0);
+	for (size_t i = 0; i < COUNT_OF(jobs); i++)
 	{
 		void *result;
 
 		assert_int_equal(pthread_join(threads[i], &result), 0);
-		assert_ptr_equal(result, keys[i]);
+		assert_ptr_equal(result, jobs[i]);
+		job_free(jobs[i]);
 	}
 	assert_int_equal(calls("POST", "auth/approle/login"), 1);
 }

@@ -569,9 +569,15 @@ set_behind_lock(const char *lock, const char *unlock, const char *code)
 	char *after;
 	Outcome outcome;
 
-	run(witness, lock);
-	outcome = target_mysql.set(job, &job->version, &admin, deadline_in(4000));
-	run(witness, unlock);
+	/* On a busy machine we may give up before we hear that the server has: then with more time. */
+	for (int64_t ms = 4000;; ms *= 2)
+	{
+		run(witness, lock);
+		outcome = target_mysql.set(job, &job->version, &admin, deadline_in(ms));
+		run(witness, unlock);
+		if (strcmp(outcome.code, code) == 0 || ms > 60000)
+			break;
+	}
 	/* The server has given up, so nothing comes of it later. */
 	assert_outcome(outcome, OUTCOME_UNKNOWN, code);
 	(void) poll(NULL, 0, 300);

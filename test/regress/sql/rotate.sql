@@ -219,6 +219,7 @@ SELECT rotor.rollback(NULL) IS NULL AS nothing;
 :open
 SELECT status FROM rotor.rotate('t_app');
 SELECT count(*) AS open FROM pg_stat_activity WHERE application_name = 't_open';
+SELECT t.wait_for($$(SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 't_app')$$) AS the_only_one;
 SELECT status FROM rotor.rotate('t_app', terminate_sessions => true);
 SELECT t.wait_for($$NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 't_open')$$) AS ended;
 SELECT detail ->> 'sessions_ended' AS ended FROM rotor.audit_log WHERE secret = 't_app' AND event = 'finished' ORDER BY id DESC LIMIT 1;

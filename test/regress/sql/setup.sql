@@ -70,12 +70,13 @@ BEGIN
 END
 $$;
 
--- Waits until no rotation of the secret is active; how the last one ended.
+-- Waits until no rotation of the secret is active, and no worker has a role; how the last one ended.
 CREATE PROCEDURE t.settled(INOUT settled text) LANGUAGE plpgsql AS $$
 DECLARE
     name text := settled;
     holds text := format('NOT EXISTS (SELECT FROM rotor.rotations WHERE secret = %L
-            AND status IN (''pending'', ''in_progress'', ''verifying''))', settled);
+            AND status IN (''pending'', ''in_progress'', ''verifying'')) AND NOT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+            WHERE a.backend_type = ''rotor worker'' AND l.locktype = ''object'' AND l.classid = ''pg_authid''::regclass AND l.granted)', settled);
 BEGIN
     CALL t.wait_until(holds);
     IF holds::boolean THEN

@@ -3,6 +3,8 @@
 # with the policy that docs ask for, and nothing more. Prints name=value lines and "ready"; ends when its standard
 # input is closed. Without such a program it prints absent=REASON, and the test is skipped.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+. scripts/cluster.sh
 
 bao=${ROTOR_OPENBAO:-$(command -v bao || command -v vault || true)}
 if [[ ! -x $bao ]]; then
@@ -19,7 +21,7 @@ finish() {
 }
 trap finish EXIT
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 export HOME=$folder VAULT_ADDR=http://127.0.0.1:$port BAO_ADDR=http://127.0.0.1:$port VAULT_TOKEN=root BAO_TOKEN=root
 "$bao" server -dev -dev-root-token-id=root -dev-listen-address="127.0.0.1:$port" </dev/null >"$folder/log" 2>&1 &
 server=$!
