@@ -10,6 +10,7 @@
 #   cluster_make DIR fast|durable  initialises a cluster; fast gives up durability, for tests
 #   cluster_start DIR [LINE...]    adds lines to its configuration and starts it; sets $PGHOST, $PGPORT, $PGUSER
 #   cluster_stop DIR               stops it at once
+#   comes_true COMMAND...          tries it until it ends well, for a minute at most
 #   workspace_keep                 leaves the folder, without servers, when the script ends
 
 set -euo pipefail
@@ -101,6 +102,16 @@ free_port() {
         fi
     done
     die "no free port was found"
+}
+
+# Tries a command again and again, until it ends well or a minute is over: comes_true COMMAND...
+comes_true() {
+    local try
+    for ((try = 0; try < 600; try++)); do
+        "$@" && return 0
+        sleep 0.1
+    done
+    return 1
 }
 
 cluster_make() {

@@ -87,18 +87,13 @@ setup_workers() {
 }
 
 no_worker_is_left() {
-    says "another worker would find no place" all_places_are_taken
+    says "another worker would find no place" comes_true all_places_are_taken
 }
 
 # A worker that has just ended, to make room, comes back.
 all_places_are_taken() {
-    local try
-    for ((try = 0; try < 600; try++)); do
-        [[ $(sql -c "SELECT count(*) >= current_setting('max_worker_processes')::int
-            FROM pg_stat_activity WHERE backend_type = 'rotor worker'") != t ]] || return 0
-        sleep 0.1
-    done
-    return 1
+    [[ $(sql -c "SELECT count(*) >= current_setting('max_worker_processes')::int
+        FROM pg_stat_activity WHERE backend_type = 'rotor worker'") == t ]]
 }
 
 # ---- search_path

@@ -129,18 +129,13 @@ rotates() {
 
 # Each worker counts once it has reached its database.
 workers_are_well() {
-    local try
-    for ((try = 0; try < 600; try++)); do
-        [[ $(sql "SELECT status FROM rotor.health() WHERE check_name = 'workers'") != ok ]] || return 0
-        sleep 0.1
-    done
-    return 1
+    [[ $(sql "SELECT status FROM rotor.health() WHERE check_name = 'workers'") == ok ]]
 }
 
 rotates_preloaded() {
     cluster_stop "$1" && cluster_start "$1" "shared_preload_libraries = 'rotor'" &&
         [[ $(sql "SELECT status FROM rotor.rotate('app_user')") == success ]] &&
-        workers_are_well
+        comes_true workers_are_well
 }
 
 workspace_make package

@@ -132,6 +132,10 @@ my $old = q{(SELECT count(*) FROM rotor.rotation WHERE finished_at < now() - int
 	is(sql($node, "SELECT to_regclass('rotor.$name') IS NOT NULL"), 't', 'and makes the partition');
 	sql($node, q{UPDATE rotor.home SET maintained_at = now() - interval '1 day'});
 	like(health_of($node, 'maintenance'), qr/^warning maintenance is late/, 'health() says if nobody does it');
+	sql($node, 'UPDATE rotor.home SET maintained_at = NULL');
+	like(health_of($node, 'maintenance'), qr/^ok/, 'but not on the first day, before anybody has');
+	sql($node, q{UPDATE rotor.secret SET created_at = now() - interval '1 day'});
+	like(health_of($node, 'maintenance'), qr/^warning maintenance is late/, 'and after it again');
 	$node->stop;
 }
 

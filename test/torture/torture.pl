@@ -296,7 +296,7 @@ sub triggers_missing
 	return grep { sql($node, "SELECT count(*) FROM rotor.rotations WHERE trigger = '$_' AND status = 'success'") eq '0' } qw(manual schedule emergency grace_period);
 }
 
-# In a long run everything happens at some time: chance decides until all but the last third is over, then what is missing comes first.
+# In a long run everything happens at some time: what is missing after two thirds of it comes first.
 my $long = $kills >= 100;
 while (@problems < 5 && $tries++ < 10 * $kills && ($count < $kills || $long && events_missing()))
 {
